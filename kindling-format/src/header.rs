@@ -1,0 +1,146 @@
+//! The two JSON members: `kindling.json` at the start and `summary.json` at the end.
+//!
+//! Both evolve like the tables: a reader ignores fields that it does not know, and a field that is
+//! missing reads as its default.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The name of the first member.
+pub const HEADER_MEMBER: &str = "kindling.json";
+/// The name of the member that a finished recording ends with.
+pub const SUMMARY_MEMBER: &str = "summary.json";
+/// The name of the member that lists all others.
+pub const INDEX_MEMBER: &str = "index.parquet";
+
+/// The version that this crate writes, and the newest that it reads.
+pub const FORMAT: FormatVersion = FormatVersion { major: 1, minor: 0 };
+
+/// A version of the format. A reader reads every minor of its own major.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FormatVersion {
+    /// Grows when an older reader could misunderstand a capture.
+    pub major: u32,
+    /// Grows when something is added that an older reader can skip.
+    pub minor: u32,
+}
+
+impl std::fmt::Display for FormatVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+/// `kindling.json`: what is known when recording begins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// The version of the format.
+    pub format: FormatVersion,
+    /// The program that wrote the capture, with its version.
+    #[serde(default)]
+    pub tool: String,
+    /// The recorded machine.
+    #[serde(default)]
+    pub host: Host,
+    /// The moment that recording began, on all three clocks.
+    #[serde(default)]
+    pub start: Moment,
+    /// What was recorded, and how.
+    #[serde(default)]
+    pub options: Options,
+    /// The sources of events, and why some are missing.
+    #[serde(default)]
+    pub sources: Vec<Source>,
+}
+
+impl Default for Header {
+    fn default() -> Self {
+        Self {
+            format: FORMAT,
+            tool: String::new(),
+            host: Host::default(),
+            start: Moment::default(),
+            options: Options::default(),
+            sources: Vec::new(),
+        }
+    }
+}
+
+/// The recorded machine.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Host {
+    /// Host name.
+    pub name: String,
+    /// `uname -r`.
+    pub kernel: String,
+    /// `uname -m`: it decides what the syscall numbers mean.
+    pub arch: String,
+    /// The number of CPUs online.
+    pub cpus: u32,
+    /// `/proc/sys/kernel/random/boot_id`: monotonic times are comparable within one boot.
+    pub boot_id: String,
+    /// The operating system's name for itself (`/etc/os-release`, `PRETTY_NAME`).
+    pub os: String,
+}
+
+/// One moment on three clocks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Moment {
+    /// `CLOCK_MONOTONIC`, the clock of every `ts`.
+    pub monotonic_ns: i64,
+    /// `CLOCK_BOOTTIME`.
+    pub boottime_ns: i64,
+    /// `CLOCK_REALTIME`.
+    pub realtime_ns: i64,
+}
+
+/// What was asked of the recorder.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Options {
+    /// The target in words: `command`, `pids`, `all`.
+    pub target: String,
+    /// The command that was started, with its arguments.
+    pub command: Vec<String>,
+    /// The processes that were named.
+    pub pids: Vec<u32>,
+    /// The most bytes kept of one payload; 0 if payloads were off.
+    pub payload_bytes: u32,
+    /// Stack samples per second and CPU; 0 if sampling was off.
+    pub sample_hz: u32,
+    /// The longest time that a finished event waits to be written.
+    pub flush_interval_ns: i64,
+}
+
+/// A source of events on the recorded host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Source {
+    /// Its name, as `doctor` prints it.
+    pub name: String,
+    /// Whether it was recorded.
+    pub available: bool,
+    /// Why not, or how.
+    pub detail: String,
+}
+
+/// `summary.json`: what is known when recording ends.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Summary {
+    /// The moment that recording ended.
+    pub end: Moment,
+    /// Why it ended: `target exited`, `interrupted`, `duration`, `disk full`, …
+    pub reason: String,
+    /// Rows per table.
+    pub rows: BTreeMap<String, u64>,
+    /// Events that did not arrive, per table.
+    pub lost: BTreeMap<String, u64>,
+    /// How the started command ended, as `wait(2)` reports.
+    pub exit_status: Option<i32>,
+    /// CPU time of the recorder over the whole recording.
+    pub recorder_cpu_ns: i64,
+}

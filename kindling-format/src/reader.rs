@@ -1,0 +1,237 @@
+//! Reading a capture: its members, its state, and the rows of a table in a segment.
+
+use std::{collections::BTreeMap, path::Path};
+
+use bytes::Bytes;
+
+use crate::{
+    FormatError, Header, Summary,
+    column::Rows,
+    container::{self, Entry},
+    header::{FORMAT, HEADER_MEMBER, INDEX_MEMBER, SUMMARY_MEMBER},
+    schema::{Index, Table},
+    segment,
+};
+
+/// An open capture. Cheap to share between threads: it holds the file's bytes by reference.
+#[derive(Debug, Clone)]
+pub struct Capture {
+    bytes: Bytes,
+    entries: Vec<Entry>,
+    members: BTreeMap<u32, BTreeMap<String, Member>>,
+    header: Header,
+    completion: Completion,
+}
+
+/// Whether the recorder got to the end of the file.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Completion {
+    /// It did.
+    Finished(Summary),
+    /// The central directory is missing: the recorder was killed, is still writing, or the copy was
+    /// cut. Every whole member is good.
+    Unfinished {
+        /// Bytes at the end that are no whole member.
+        tail_bytes: u64,
+    },
+}
+
+/// A table's rows in one segment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Member {
+    /// Where it is.
+    pub entry: Entry,
+    /// Its row in the index; `None` in an unfinished capture.
+    pub index: Option<Index>,
+}
+
+impl Capture {
+    /// Opens the capture at `path`.
+    ///
+    /// # Errors
+    /// As [`Capture::from_bytes`], and [`FormatError::Io`] if the file cannot be read.
+    pub fn open(path: &Path) -> Result<Self, FormatError> {
+        Self::from_bytes(crate::mmap::open(path)?)
+    }
+
+    /// Opens a capture that is in memory.
+    ///
+    /// # Errors
+    /// [`FormatError::NotACapture`], [`FormatError::Newer`] or [`FormatError::Damaged`] if the
+    /// container, the header or the index cannot be read. Table members are looked at when they
+    /// are read.
+    pub fn from_bytes(bytes: Bytes) -> Result<Self, FormatError> {
+        let listing = container::list(&bytes)?;
+        let header = read_header(&bytes, &listing)?;
+        let find = |name: &str| listing.entries.iter().find(|entry| entry.name == name);
+        let completion = match listing.unfinished_tail_bytes {
+            Some(tail_bytes) => Completion::Unfinished { tail_bytes },
+            None => Completion::Finished(match find(SUMMARY_MEMBER) {
+                Some(entry) => read_json(&bytes, entry)?,
+                None => Summary::default(),
+            }),
+        };
+        let mut index = BTreeMap::new();
+        if let Some(entry) = find(INDEX_MEMBER) {
+            entry.verify(&bytes)?;
+            for row in segment::decode::<Index>(entry, member_bytes(&bytes, entry)?, None)?.iter() {
+                index.insert(row.offset, row);
+            }
+        }
+        let mut members: BTreeMap<u32, BTreeMap<String, Member>> = BTreeMap::new();
+        for entry in &listing.entries {
+            if let Some((number, table)) = table_member(&entry.name) {
+                let index = index
+                    .remove(&entry.header_off)
+                    .filter(|row| row.table == table);
+                let member = Member {
+                    entry: entry.clone(),
+                    index,
+                };
+                members
+                    .entry(number)
+                    .or_default()
+                    .insert(table.to_owned(), member);
+            }
+        }
+        Ok(Self {
+            bytes,
+            entries: listing.entries,
+            members,
+            header,
+            completion,
+        })
+    }
+
+    /// What was known when recording began.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Whether the recorder got to the end, and what it said there.
+    pub fn completion(&self) -> &Completion {
+        &self.completion
+    }
+
+    /// The summary of a finished capture.
+    pub fn summary(&self) -> Option<&Summary> {
+        match &self.completion {
+            Completion::Finished(summary) => Some(summary),
+            Completion::Unfinished { .. } => None,
+        }
+    }
+
+    /// The size of the file.
+    pub fn size_bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// The file's bytes.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// All members of the container, the ones that hold no table included.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The numbers of the segments, rising.
+    pub fn segments(&self) -> impl Iterator<Item = u32> + '_ {
+        self.members.keys().copied()
+    }
+
+    /// The members of a segment by table.
+    pub fn members(&self, segment: u32) -> impl Iterator<Item = (&str, &Member)> {
+        let tables = self.members.get(&segment).into_iter().flatten();
+        tables.map(|(table, member)| (table.as_str(), member))
+    }
+
+    /// The rows of table `T` in a segment; no rows if the segment has none.
+    ///
+    /// # Errors
+    /// [`FormatError::Damaged`] if the member fails its checksum or is no Parquet file of that
+    /// table, [`FormatError::TooLarge`] if it would unpack to more than this crate takes.
+    pub fn read<T: Table>(&self, segment: u32) -> Result<Rows<T>, FormatError> {
+        self.read_columns(segment, None)
+    }
+
+    /// As [`Capture::read`], but decodes only the `wanted` columns; the others read as defaults.
+    ///
+    /// # Errors
+    /// As [`Capture::read`].
+    pub fn read_columns<T: Table>(
+        &self,
+        segment: u32,
+        wanted: Option<&[&str]>,
+    ) -> Result<Rows<T>, FormatError> {
+        let Some(member) = self
+            .members
+            .get(&segment)
+            .and_then(|tables| tables.get(T::NAME))
+        else {
+            return Ok(Rows::empty());
+        };
+        member.entry.verify(&self.bytes)?;
+        segment::decode(
+            &member.entry,
+            member_bytes(&self.bytes, &member.entry)?,
+            wanted,
+        )
+    }
+
+    /// The bytes of a member.
+    ///
+    /// # Errors
+    /// [`FormatError::Damaged`] if they do not lie within the file.
+    pub fn member_bytes(&self, entry: &Entry) -> Result<Bytes, FormatError> {
+        member_bytes(&self.bytes, entry)
+    }
+}
+
+fn member_bytes(file: &Bytes, entry: &Entry) -> Result<Bytes, FormatError> {
+    Ok(file.slice_ref(entry.slice(file)?))
+}
+
+/// The segment and the table of a member's name, `000012/syscalls.parquet`.
+fn table_member(name: &str) -> Option<(u32, &str)> {
+    let (number, file) = name.split_once('/')?;
+    let table = file.strip_suffix(".parquet")?;
+    Some((number.parse().ok()?, table))
+}
+
+fn read_header(bytes: &[u8], listing: &container::Listing) -> Result<Header, FormatError> {
+    let Some(entry) = listing.entries.first() else {
+        let found = "its first member is cut".to_owned();
+        return Err(FormatError::NotACapture { found });
+    };
+    if entry.name != HEADER_MEMBER {
+        let found = format!("it is a ZIP archive that begins with {}", entry.name);
+        return Err(FormatError::NotACapture { found });
+    }
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        format: crate::FormatVersion,
+    }
+    // The version comes first: a newer header may not even parse as ours.
+    let Versioned { format } = read_json(bytes, entry)?;
+    if format.major > FORMAT.major {
+        return Err(FormatError::Newer {
+            found: format,
+            supported: FORMAT,
+        });
+    }
+    read_json(bytes, entry)
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(
+    bytes: &[u8],
+    entry: &Entry,
+) -> Result<T, FormatError> {
+    entry.verify(bytes)?;
+    serde_json::from_slice(entry.slice(bytes)?).map_err(|error| FormatError::Damaged {
+        member: entry.name.clone(),
+        at: entry.header_off,
+        what: error.to_string(),
+    })
+}
