@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Sending records: fill the head, find the CPU's ring, count what found no room. */
+#ifndef KINDLING_EMIT_BPF_H
+#define KINDLING_EMIT_BPF_H
+
+static __always_inline void *ring_of(u32 cpu)
+{
+	u32 ring = cpu < KD_MAX_CPUS ? cfg_ring_of_cpu[cpu] : 0;
+
+	return bpf_map_lookup_elem(&rings, &ring);
+}
+
+static __always_inline void count_lost(u32 cpu, u8 kind)
+{
+	__sync_fetch_and_add(&lost[cpu & (KD_MAX_CPUS - 1)][kind & 15], 1);
+}
+
+static __always_inline void fill_head(struct kd_head *head, u64 ts, u32 tid, u32 cpu, u8 kind,
+				      u8 flags)
+{
+	head->ts = ts;
+	head->tid = tid;
+	head->cpu = cpu;
+	head->kind = kind;
+	head->flags = flags;
+}
+
+/* Readers are not woken per record: that would cost more than the record. */
+static __always_inline u64 wakeup_flag(void *ring)
+{
+	return bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) >= cfg_wakeup_bytes ?
+		       BPF_RB_FORCE_WAKEUP :
+		       BPF_RB_NO_WAKEUP;
+}
+
+/* Room for a record of a fixed size in the CPU's ring, with the head filled in. */
+#define RESERVE(ring, type, size, ts, tid, cpu, kind, flags)                                       \
+	({                                                                                         \
+		type *__record = bpf_ringbuf_reserve(ring, size, 0);                               \
+		if (__record)                                                                      \
+			fill_head(&__record->head, ts, tid, cpu, kind, flags);                     \
+		else                                                                               \
+			count_lost(cpu, kind);                                                     \
+		__record;                                                                          \
+	})
+
+/* Sends a record that was built elsewhere; its head is filled in already. */
+static __always_inline bool send(struct kd_head *head, u64 size)
+{
+	void *ring = ring_of(head->cpu);
+
+	if (ring && !bpf_ringbuf_output(ring, head, size, wakeup_flag(ring)))
+		return true;
+	count_lost(head->cpu, head->kind);
+	return false;
+}
+
+static __always_inline struct thread_state *state_of(struct task_struct *task)
+{
+	return bpf_task_storage_get(&threads, task, NULL, 0);
+}
+
+static __always_inline struct text_scratch *text_of(u32 context)
+{
+	return bpf_map_lookup_elem(&text_scratch, &context);
+}
+
+#endif

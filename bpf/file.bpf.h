@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Which open file a syscall works on.
+ *
+ * The file is looked up in the kernel's own descriptor table at each call, not derived from the
+ * calls that made descriptors: dup, fork, exec, SCM_RIGHTS, close_range and whatever comes next are
+ * right by construction, and a lost record can make no other one wrong.
+ */
+#ifndef KINDLING_FILE_BPF_H
+#define KINDLING_FILE_BPF_H
+
+#define PIPEFS_MAGIC 0x50495045
+#define TTY_MAJOR 4
+#define TTYAUX_MAJOR 5
+#define PTY_FIRST_MAJOR 136
+#define PTY_LAST_MAJOR 143
+#define KERNEL_MINOR_BITS 20
+
+static __always_inline u64 file_of_fd(struct task_struct *task, u32 fd)
+{
+	struct files_struct *files = task->files;
+	struct fdtable *fdt;
+	u64 file = 0;
+
+	if (!files)
+		return 0;
+	fdt = files->fdt;
+	if (!fdt || fd >= fdt->max_fds)
+		return 0;
+	bpf_probe_read_kernel(&file, sizeof(file), fdt->fd + fd);
+	return file;
+}
+
+static __always_inline bool is_tty(u32 rdev)
+{
+	u32 major = rdev >> KERNEL_MINOR_BITS;
+
+	return major == TTY_MAJOR || major == TTYAUX_MAJOR ||
+	       (major >= PTY_FIRST_MAJOR && major <= PTY_LAST_MAJOR);
+}
+
+static __always_inline bool is_stream(u16 mode, u32 rdev)
+{
+	u16 type = mode & S_IFMT;
+
+	return type == S_IFSOCK || type == S_IFIFO || is_tty(rdev);
+}
+
+static __always_inline u32 socket_ports(struct sock *sk)
+{
+	return ((u32)BPF_CORE_READ(sk, __sk_common.skc_num) << 16) |
+	       BPF_CORE_READ(sk, __sk_common.skc_dport);
+}
+
+static __always_inline struct sock *sock_of_file(struct file *file)
+{
+	struct socket *socket = BPF_CORE_READ(file, private_data);
+
+	return BPF_CORE_READ(socket, sk);
+}
+
+static __always_inline u32 describe_unix(struct kd_file *record, struct sock *sk, char *text)
+{
+	struct unix_sock *unix_sock = (struct unix_sock *)sk;
+	struct unix_address *addr = BPF_CORE_READ(unix_sock, addr);
+	struct sock *peer = BPF_CORE_READ(unix_sock, peer);
+	int len;
+
+	if (peer) {
+		struct socket *socket = BPF_CORE_READ(peer, sk_socket);
+		struct socket_alloc *alloc = (struct socket_alloc *)socket;
+
+		if (socket)
+			record->peer_inode = BPF_CORE_READ(alloc, vfs_inode.i_ino);
+	}
+	if (!addr)
+		return 0;
+	len = BPF_CORE_READ(addr, len) - (int)sizeof(u16);
+	if (len <= 0 || len > (int)sizeof(((struct sockaddr_un *)0)->sun_path))
+		return 0;
+	/* An abstract address may hold zeros, so it is read by length. */
+	if (bpf_probe_read_kernel(text, len & 127,
+				  (void *)addr + bpf_core_field_offset(struct unix_address, name) +
+					  sizeof(u16)))
+		return 0;
+	return len & 127;
+}
+
+static __always_inline u32 describe_socket(struct kd_file *record, struct file *file, char *text)
+{
+	struct sock *sk = sock_of_file(file);
+
+	if (!sk)
+		return 0;
+	record->family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	record->type = BPF_CORE_READ(sk, sk_type);
+	record->protocol = BPF_CORE_READ(sk, sk_protocol);
+	record->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	record->cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	record->tcp_state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	if (record->family == AF_UNIX)
+		return describe_unix(record, sk, text);
+	if (record->family != AF_INET && record->family != AF_INET6)
+		return 0;
+	record->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	record->remote_port = __builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	if (record->family == AF_INET) {
+		*(u32 *)record->local_addr = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
+		*(u32 *)record->remote_addr = BPF_CORE_READ(sk, __sk_common.skc_daddr);
+	} else {
+		BPF_CORE_READ_INTO(&record->local_addr, sk,
+				   __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8);
+		BPF_CORE_READ_INTO(&record->remote_addr, sk,
+				   __sk_common.skc_v6_daddr.in6_u.u6_addr8);
+	}
+	return 0;
+}
+
+/* Sends what is known of an open file. */
+static __noinline int describe_file(struct file *file, u32 id, s32 fd, u8 flags, u32 context)
+{
+	struct text_scratch *scratch = text_of(context);
+	u64 pid_tgid = bpf_get_current_pid_tgid();
+	struct kd_file *record;
+	struct inode *inode;
+	u32 len;
+
+	if (!scratch || !file)
+		return 0;
+	record = &scratch->file;
+	__builtin_memset(record, 0, sizeof(*record));
+	fill_head(&record->head, bpf_ktime_get_ns(), (u32)pid_tgid, bpf_get_smp_processor_id(),
+		  KD_FILE, flags);
+	inode = BPF_CORE_READ(file, f_inode);
+	record->id = id;
+	record->pid = pid_tgid >> 32;
+	record->fd = fd;
+	record->mode = BPF_CORE_READ(inode, i_mode);
+	record->inode = BPF_CORE_READ(inode, i_ino);
+	record->magic = BPF_CORE_READ(inode, i_sb, s_magic);
+	record->rdev = BPF_CORE_READ(inode, i_rdev);
+	if ((record->mode & S_IFMT) == S_IFSOCK)
+		len = describe_socket(record, file, (char *)(record + 1));
+	else
+		len = path_components(&file->f_path, (char *)(record + 1));
+	if (len > KD_PATH_MAX)
+		len = KD_PATH_MAX;
+	record->path_len = len;
+	send(&record->head, sizeof(*record) + len);
+	return 0;
+}
+
+static __always_inline struct file_state *new_file(u64 key, u64 inode, u16 mode, u32 rdev, s32 fd,
+						   u8 flags, u32 context)
+{
+	struct file_state state = {
+		.inode = inode,
+		.id = __sync_fetch_and_add(&last_file_id, 1) + 1,
+		.mode = mode,
+		.stream = is_stream(mode, rdev),
+	};
+
+	if ((mode & S_IFMT) == S_IFSOCK) {
+		struct sock *sk = sock_of_file((struct file *)key);
+
+		state.ports = sk ? socket_ports(sk) : 0;
+	}
+	describe_file((struct file *)key, state.id, fd, flags, context);
+	bpf_map_update_elem(&files, &key, &state, BPF_ANY);
+	return bpf_map_lookup_elem(&files, &key);
+}
+
+/* The file that `fd` refers to, in the slot of the thread that called; NULL if there is none. */
+static __always_inline struct file_slot *identify_file(struct thread_state *thread, u64 file,
+						       s32 fd, u8 flags, u32 context)
+{
+	struct file_slot *slot = &thread->files[fd & (FILE_SLOTS - 1)];
+	struct inode *inode = BPF_CORE_READ((struct file *)file, f_inode);
+	u64 number = BPF_CORE_READ(inode, i_ino);
+	struct file_state *state;
+
+	if (slot->file == file && slot->inode == number && !flags)
+		return slot;
+	state = bpf_map_lookup_elem(&files, &file);
+	if (!state || state->inode != number || flags & KD_FILE_OPENED)
+		state = new_file(file, number, BPF_CORE_READ(inode, i_mode),
+				 BPF_CORE_READ(inode, i_rdev), fd, flags, context);
+	if (!state)
+		return NULL;
+	slot->file = file;
+	slot->inode = number;
+	slot->id = state->id;
+	slot->mode = state->mode;
+	slot->stream = state->stream;
+	return slot;
+}
+
+/* A socket is told again when its addresses became known or changed. */
+static __always_inline void describe_if_changed(u64 file, u32 id, s32 fd, bool always)
+{
+	struct file_state *state = bpf_map_lookup_elem(&files, &file);
+	struct sock *sk;
+	u32 ports;
+
+	if (!state || (state->mode & S_IFMT) != S_IFSOCK)
+		return;
+	sk = sock_of_file((struct file *)file);
+	ports = sk ? socket_ports(sk) : 0;
+	if (ports == state->ports && !always)
+		return;
+	state->ports = ports;
+	describe_file((struct file *)file, id, fd, 0, SCRATCH_TASK);
+}
+
+/* Whether no other descriptor refers to the file. */
+static __always_inline bool is_last_reference(struct file *file)
+{
+	if (bpf_core_field_exists(file->f_ref))
+		return BPF_CORE_READ(file, f_ref.refcnt.counter) == 0;
+	return BPF_CORE_READ((struct file___before_6_13 *)file, f_count.counter) == 1;
+}
+
+#endif

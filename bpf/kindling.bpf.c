@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The kernel side of the recorder: one object, one file per family of events.
+ *
+ * Programs attach to BTF tracepoints, a perf event and an iterator only: kprobes and fentry are
+ * refused by many hosts. Nothing here interprets what it sees; it finds the thread's state, fills a
+ * record and sends it.
+ */
+#include "kernel.bpf.h"
+
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+#include "kindling.h"
+
+#include "maps.bpf.h"
+#include "emit.bpf.h"
+#include "path.bpf.h"
+#include "file.bpf.h"
+#include "syscall.bpf.h"
+#include "sched.bpf.h"
+#include "sample.bpf.h"
+#include "state.bpf.h"
+
+/* One instance of each record, so that the skeleton has its type. */
+struct kd_records {
+	struct kd_head head;
+	struct kd_syscall syscall;
+	struct kd_switch switched;
+	struct kd_wakeup wakeup;
+	struct kd_sample sample;
+	struct kd_stack stack;
+	struct kd_task task;
+	struct kd_file file;
+	struct kd_arg arg;
+	struct kd_payload payload;
+} kd_records = {};
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

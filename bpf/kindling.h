@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Records that cross the ring: what the kernel side sees, uninterpreted.
+ *
+ * Rust gets these types from the generated skeleton, which is why each has a dummy instance in
+ * kindling.bpf.c. Every record starts with struct kd_head; fields are of fixed width, padding has a
+ * name, and kinds are never renumbered. What follows a fixed part is said in its comment.
+ */
+#ifndef KINDLING_H
+#define KINDLING_H
+
+#define KD_COMM_LEN 16
+/* Frames taken of one stack, for kernel and user space each (PERF_MAX_STACK_DEPTH). */
+#define KD_STACK_DEPTH 127
+/* Most bytes of a payload that can be asked for: twice as many must fit a per-CPU value. */
+#define KD_PAYLOAD_MAX 8192
+/* Most bytes of a path or address argument. */
+#define KD_ARG_MAX 1024
+/* Most bytes of a resolved path, and of a command line. */
+#define KD_PATH_MAX 2048
+/* Bigger than any syscall number of the ABIs that are recorded. */
+#define KD_SYSCALLS 512
+#define KD_MAX_CPUS 512
+
+enum kd_kind {
+	KD_SYSCALL = 1,
+	KD_SWITCH = 2,
+	KD_WAKEUP = 3,
+	KD_SAMPLE = 4,
+	KD_STACK = 5,
+	KD_TASK = 6,
+	KD_FILE = 7,
+	KD_ARG = 8,
+	KD_PAYLOAD = 9,
+	KD_KINDS = 10,
+};
+
+struct kd_head {
+	u64 ts; /* CLOCK_MONOTONIC, nanoseconds */
+	u32 tid; /* the thread that the record is about */
+	u16 cpu;
+	u8 kind; /* enum kd_kind */
+	u8 flags; /* by kind */
+};
+
+enum { KD_NEVER_RETURNED = 1 };
+
+/* Followed by `args` argument values, u64 each. head.ts is when it was entered. */
+struct kd_syscall {
+	struct kd_head head;
+	u32 pid;
+	u16 nr;
+	u16 args;
+	u64 dur;
+	s64 ret;
+	u32 file; /* 0: it has no file */
+	u32 pad;
+};
+
+enum { KD_PREEMPTED = 1 };
+#define KD_NO_SYSCALL 0xffff
+
+/* head.tid is the thread that leaves. */
+struct kd_switch {
+	struct kd_head head;
+	u32 next_tid;
+	u32 prev_state;
+	u16 prev_syscall;
+	u16 pad[3];
+	u64 stack; /* hash, 0: none */
+};
+
+enum { KD_IRQ = 1, KD_NEW = 2 };
+
+/* head.tid is the thread that runs on the waking CPU. */
+struct kd_wakeup {
+	struct kd_head head;
+	u32 wakee_tid;
+	u16 target_cpu;
+	u16 pad;
+};
+
+enum { KD_KERNEL_MODE = 1 };
+
+struct kd_sample {
+	struct kd_head head;
+	u32 pid;
+	u32 pad;
+	u64 stack; /* hash, 0: none */
+};
+
+/* Followed by kernel + user addresses, innermost first, u64 each. Sent once per hash. */
+struct kd_stack {
+	struct kd_head head;
+	u64 hash;
+	u32 pid;
+	u16 kernel;
+	u16 user;
+};
+
+enum kd_task_event {
+	KD_TASK_FOUND = 1, /* existed when recording began; state, on_cpu and syscall are valid */
+	KD_TASK_FORK = 2,
+	KD_TASK_EXEC = 3, /* followed by the path and the command line */
+	KD_TASK_RENAME = 4,
+	KD_TASK_EXIT = 5,
+	KD_TASK_MET = 6, /* not of the target; named because it met one that is */
+	KD_TASK_END = 7, /* alive when recording ends */
+};
+
+/* head.flags is enum kd_task_event. head.tid is the thread itself. */
+struct kd_task {
+	struct kd_head head;
+	u32 pid;
+	u32 ppid;
+	u64 start_ts;
+	u64 cpu_ns;
+	u64 voluntary_switches;
+	u64 involuntary_switches;
+	u64 cgroup;
+	u32 uid;
+	u32 netns;
+	u32 pidns;
+	u32 mntns;
+	s32 exit_code;
+	u32 state;
+	u32 old_tid; /* exec from another thread than the leader */
+	u16 syscall;
+	u8 on_cpu;
+	u8 target;
+	u16 path_len; /* components, innermost first, each ended by a zero */
+	u16 argv_len; /* as in /proc/PID/cmdline */
+	u32 pad;
+	char comm[KD_COMM_LEN];
+};
+
+enum { KD_FILE_OPENED = 1, KD_FILE_CLOSED = 2 };
+
+/* Followed by the path's components as in struct kd_task, or by a Unix socket's address. */
+struct kd_file {
+	struct kd_head head;
+	u32 id;
+	u32 pid;
+	s32 fd;
+	u32 mode; /* i_mode */
+	u64 inode;
+	u64 magic; /* s_magic of the file system */
+	u64 cookie;
+	u64 peer_inode;
+	u32 rdev;
+	u32 netns;
+	u16 family;
+	u16 type;
+	u16 protocol;
+	u16 local_port;
+	u16 remote_port;
+	u8 tcp_state;
+	u8 pad0;
+	u16 path_len;
+	u16 pad1;
+	u8 local_addr[16]; /* network order; IPv4 in the first four */
+	u8 remote_addr[16];
+};
+
+enum { KD_TRUNCATED = 1 };
+
+/* Followed by `len` bytes. head.ts is that of the syscall. */
+struct kd_arg {
+	struct kd_head head;
+	u32 pid;
+	u16 arg;
+	u16 len;
+};
+
+enum { KD_OUT = 1 };
+
+/* Followed by `len` bytes. head.ts is that of the syscall. */
+struct kd_payload {
+	struct kd_head head;
+	u32 pid;
+	u32 file;
+	u64 dur;
+	u64 size;
+	u64 offset;
+	u32 len;
+	u32 pad;
+};
+
+/* How a syscall's arguments are to be read; filled by user space before loading. */
+enum kd_transfer {
+	KD_NO_TRANSFER = 0,
+	KD_READ = 1, /* buffer in arg1 */
+	KD_WRITE = 2,
+	KD_READV = 3, /* struct iovec array in arg1, count in arg2 */
+	KD_WRITEV = 4,
+	KD_RECVMSG = 5, /* struct msghdr in arg1 */
+	KD_SENDMSG = 6,
+	KD_SENDFILE = 7, /* moves bytes that user space never sees */
+};
+
+enum { KD_HAS_FILE = 1, KD_OPENS = 2, KD_CLOSES = 4, KD_DESCRIBE = 8 };
+
+struct kd_syscall_spec {
+	u8 args; /* arity */
+	u8 flags; /* KD_HAS_FILE: arg0 is a descriptor; KD_OPENS: ret is; … */
+	u8 transfer; /* enum kd_transfer */
+	u8 paths; /* bit per argument that is a path */
+	u8 sockaddr; /* 1 + argument that is a socket address; its length is the next one */
+	u8 pad[3];
+};
+
+#endif

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Settings, state and counters that the programs share. */
+#ifndef KINDLING_MAPS_BPF_H
+#define KINDLING_MAPS_BPF_H
+
+/* Settings, fixed when the programs are loaded: the verifier drops what they turn off. */
+const volatile bool cfg_all = false;
+const volatile bool cfg_payloads = true;
+const volatile bool cfg_switch_stacks = true;
+const volatile u32 cfg_payload_bytes = 1024;
+const volatile u32 cfg_self_tgid = 0;
+const volatile u32 cfg_rings = 1;
+/* Bytes that may wait in a ring before its reader is woken; it also looks by itself now and then. */
+const volatile u64 cfg_wakeup_bytes = 1 << 20;
+const volatile struct kd_syscall_spec cfg_syscalls[KD_SYSCALLS] = {};
+/* The ring of each CPU: CPUs that share a cache share a ring. */
+const volatile u16 cfg_ring_of_cpu[KD_MAX_CPUS] = {};
+
+/* When recording began; the time of syscalls that were entered before. */
+u64 started_ts = 0;
+/* What the iterator over tasks is to do. */
+enum { PHASE_FIND = 0, PHASE_END = 1 };
+u32 iter_phase = PHASE_FIND;
+/* Threads that the last run of the iterator newly marked; 0 means that none was missed. */
+u64 iter_marked = 0;
+u32 last_file_id = 0;
+
+/* Records that found no room, per CPU and kind. Memory that user space maps: it reads without a
+ * syscall, and knows when as well as how many. */
+u64 lost[KD_MAX_CPUS][16] = {};
+/* How many interrupt handlers are running, per CPU. */
+s8 in_interrupt[KD_MAX_CPUS] = {};
+
+/* What has to be remembered of a thread. One lookup serves the filter, the syscall in flight and
+ * the last files. Task storage goes with the task, so it cannot leak and needs no size. */
+#define FILE_SLOTS 8
+
+struct file_slot {
+	u64 file; /* struct file * */
+	u64 inode;
+	u32 id;
+	u16 mode;
+	u16 stream; /* bytes through it are kept */
+};
+
+struct thread_state {
+	u64 enter_ts; /* 0: not in a syscall */
+	u64 args[6];
+	u32 file_id;
+	u16 nr;
+	u8 target;
+	u8 stream;
+	u64 file; /* struct file * of the syscall in flight */
+	struct file_slot files[FILE_SLOTS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct thread_state);
+} threads SEC(".maps");
+
+/* Processes that the iterator is to mark. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u32);
+	__type(value, u8);
+} targets SEC(".maps");
+
+/* Open files by struct file *. LRU, because nothing tells when a file goes away: an entry that is
+ * pushed out costs the file a second id. */
+struct file_state {
+	u64 inode; /* tells a struct file that was reused for another socket or pipe */
+	u64 in_bytes;
+	u64 out_bytes;
+	u32 id;
+	u32 ports; /* what was last told of a socket, to notice when it changes */
+	u16 mode;
+	u16 stream;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, u64);
+	__type(value, struct file_state);
+} files SEC(".maps");
+
+/* Stacks that were sent already, by hash. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 32768);
+	__type(key, u64);
+	__type(value, u8);
+} sent_stacks SEC(".maps");
+
+/* Threads outside of the target that were named already: tid to start time. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, u32);
+	__type(value, u64);
+} met SEC(".maps");
+
+/* Rings, one per cache domain; user space puts them in. */
+struct ring {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, KD_MAX_CPUS);
+	__type(key, u32);
+	__array(values, struct ring);
+} rings SEC(".maps");
+
+/* Room to build what does not fit the BPF stack, per CPU and context, so that no program can
+ * interrupt another that uses the same. */
+enum {
+	SCRATCH_TASK = 0,
+	SCRATCH_SWITCH = 1,
+	SCRATCH_SAMPLE = 2,
+	SCRATCH_ITER = 3,
+	SCRATCHES = 4,
+};
+
+struct stack_scratch {
+	struct kd_stack record;
+	u64 addr[2 * KD_STACK_DEPTH + 2];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SCRATCHES);
+	__type(key, u32);
+	__type(value, struct stack_scratch);
+} stack_scratch SEC(".maps");
+
+struct text_scratch {
+	union {
+		struct kd_task task;
+		struct kd_file file;
+		struct kd_arg arg;
+		struct kd_payload payload;
+	};
+	/* Twice the limit, because the verifier knows offset and length only each by itself. */
+	char text[2 * KD_PAYLOAD_MAX];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SCRATCHES);
+	__type(key, u32);
+	__type(value, struct text_scratch);
+} text_scratch SEC(".maps");
+
+#endif

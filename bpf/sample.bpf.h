@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* On-CPU stack samples, from a perf event on each CPU. */
+#ifndef KINDLING_SAMPLE_BPF_H
+#define KINDLING_SAMPLE_BPF_H
+
+SEC("perf_event")
+int sample(struct perf_event_context *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	u32 cpu = bpf_get_smp_processor_id();
+	struct thread_state *thread;
+	struct kd_sample *record;
+	u64 now = bpf_ktime_get_ns();
+	u64 stack;
+	void *ring;
+
+	if (!task->pid)
+		return 0;
+	thread = state_of(task);
+	if (!thread || !thread->target)
+		return 0;
+	stack = take_stack(ctx, SCRATCH_SAMPLE, task->tgid);
+	ring = ring_of(cpu);
+	if (!ring) {
+		count_lost(cpu, KD_SAMPLE);
+		return 0;
+	}
+	/* The lowest two bits of the code segment are the privilege level. */
+	record = RESERVE(ring, struct kd_sample, sizeof(*record), now, task->pid, cpu, KD_SAMPLE,
+			 (ctx->regs[PERF_REGS_CS] & 3) == 0 ? KD_KERNEL_MODE : 0);
+	if (!record)
+		return 0;
+	record->pid = task->tgid;
+	record->pad = 0;
+	record->stack = stack;
+	bpf_ringbuf_submit(record, wakeup_flag(ring));
+	return 0;
+}
+
+#endif

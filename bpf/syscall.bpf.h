@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Syscalls: entry and exit paired in the thread's state, one record at exit. */
+#ifndef KINDLING_SYSCALL_BPF_H
+#define KINDLING_SYSCALL_BPF_H
+
+#define IOVECS 16
+
+struct syscall_exit {
+	struct thread_state *thread;
+	u64 ts; /* of entry */
+	u64 dur;
+	s64 ret;
+	u32 pid;
+	u32 tid;
+	u32 cpu;
+};
+
+/* Records come in three sizes: a reservation's size must be a constant. */
+#define EMIT_SYSCALL(count)                                                                        \
+	do {                                                                                       \
+		u64 *args;                                                                         \
+		record = RESERVE(ring, struct kd_syscall,                                          \
+				 sizeof(struct kd_syscall) + (count) * sizeof(u64), exit->ts,      \
+				 exit->tid, exit->cpu, KD_SYSCALL, flags);                         \
+		if (!record)                                                                       \
+			return;                                                                    \
+		args = (u64 *)(record + 1);                                                        \
+		for (int i = 0; i < (count); i++)                                                  \
+			args[i] = thread->args[i];                                                 \
+	} while (0)
+
+static __always_inline void emit_syscall(struct syscall_exit *exit, u8 flags)
+{
+	struct thread_state *thread = exit->thread;
+	u16 nr = thread->nr & (KD_SYSCALLS - 1);
+	u8 args = cfg_syscalls[nr].args;
+	void *ring = ring_of(exit->cpu);
+	struct kd_syscall *record;
+
+	if (!ring) {
+		count_lost(exit->cpu, KD_SYSCALL);
+		return;
+	}
+	if (args <= 1)
+		EMIT_SYSCALL(1);
+	else if (args <= 3)
+		EMIT_SYSCALL(3);
+	else
+		EMIT_SYSCALL(6);
+	record->pid = exit->pid;
+	record->nr = nr;
+	record->args = args;
+	record->dur = exit->dur;
+	record->ret = exit->ret;
+	record->file = thread->file_id;
+	record->pad = 0;
+	bpf_ringbuf_submit(record, wakeup_flag(ring));
+}
+
+/* Sends what an argument points to: a path, or a socket address. */
+static __always_inline void emit_arg(struct syscall_exit *exit, u32 arg, u64 pointer, u32 size,
+				     bool is_path)
+{
+	struct text_scratch *scratch = text_of(SCRATCH_TASK);
+	struct kd_arg *record;
+	u8 flags = 0;
+	long len;
+
+	if (!scratch || !pointer)
+		return;
+	record = &scratch->arg;
+	if (is_path) {
+		len = bpf_probe_read_user_str(record + 1, KD_ARG_MAX, (void *)pointer);
+		if (len <= 0)
+			return;
+		if (len == KD_ARG_MAX)
+			flags = KD_TRUNCATED;
+		len -= 1;
+	} else {
+		len = size > 128 ? 128 : size;
+		if (bpf_probe_read_user(record + 1, len & 255, (void *)pointer))
+			return;
+	}
+	fill_head(&record->head, exit->ts, exit->tid, exit->cpu, KD_ARG, flags);
+	record->pid = exit->pid;
+	record->arg = arg;
+	record->len = len;
+	send(&record->head, sizeof(*record) + (len & (KD_ARG_MAX - 1)));
+}
+
+static __always_inline void emit_args(struct syscall_exit *exit, u16 nr)
+{
+	u8 paths = cfg_syscalls[nr].paths;
+	u8 sockaddr = cfg_syscalls[nr].sockaddr;
+
+	for (u32 arg = 0; arg < 4; arg++)
+		if (paths & (1 << arg))
+			emit_arg(exit, arg, exit->thread->args[arg], 0, true);
+	if (sockaddr == 2)
+		emit_arg(exit, 1, exit->thread->args[1], exit->thread->args[2], false);
+	else if (sockaddr == 5)
+		emit_arg(exit, 4, exit->thread->args[4], exit->thread->args[5], false);
+}
+
+/* Copies the buffers of an iovec array behind each other; returns how many bytes it copied. */
+static __always_inline u32 copy_iovec(char *out, u64 iov, u64 count, u32 want)
+{
+	u32 have = 0;
+
+	for (int i = 0; i < IOVECS; i++) {
+		struct user_iovec part;
+		u32 len;
+
+		if (i >= count || have >= want)
+			break;
+		if (bpf_probe_read_user(&part, sizeof(part), (void *)(iov + i * sizeof(part))))
+			break;
+		len = want - have;
+		if (part.len < len)
+			len = part.len;
+		if (len > KD_PAYLOAD_MAX || have >= KD_PAYLOAD_MAX)
+			break;
+		if (len && bpf_probe_read_user(out + have, len, (void *)part.base))
+			break;
+		have += len;
+	}
+	return have;
+}
+
+static __always_inline u32 copy_payload(char *out, struct thread_state *thread, u8 transfer,
+					u32 want)
+{
+	struct user_msghdr header;
+
+	switch (transfer) {
+	case KD_READ:
+	case KD_WRITE:
+		return bpf_probe_read_user(out, want, (void *)thread->args[1]) ? 0 : want;
+	case KD_READV:
+	case KD_WRITEV:
+		return copy_iovec(out, thread->args[1], thread->args[2], want);
+	case KD_RECVMSG:
+	case KD_SENDMSG:
+		if (bpf_probe_read_user(&header, sizeof(header), (void *)thread->args[1]))
+			return 0;
+		return copy_iovec(out, header.iov, header.iovlen, want);
+	}
+	return 0;
+}
+
+static __always_inline bool is_out(u8 transfer)
+{
+	return transfer == KD_WRITE || transfer == KD_WRITEV || transfer == KD_SENDMSG ||
+	       transfer == KD_SENDFILE;
+}
+
+static __noinline int emit_payload(struct syscall_exit *exit, u8 transfer)
+{
+	struct text_scratch *scratch = text_of(SCRATCH_TASK);
+	struct thread_state *thread;
+	struct kd_payload *record;
+	struct file_state *state;
+	u64 size;
+	u32 want, len;
+
+	if (!scratch || !exit)
+		return 0;
+	thread = exit->thread;
+	if (!thread)
+		return 0;
+	state = bpf_map_lookup_elem(&files, &thread->file);
+	if (!state)
+		return 0;
+	size = exit->ret;
+	record = &scratch->payload;
+	record->offset = is_out(transfer) ? __sync_fetch_and_add(&state->out_bytes, size) :
+					    __sync_fetch_and_add(&state->in_bytes, size);
+	want = size < cfg_payload_bytes ? size : cfg_payload_bytes;
+	if (want > KD_PAYLOAD_MAX)
+		want = KD_PAYLOAD_MAX;
+	len = copy_payload((char *)(record + 1), thread, transfer, want);
+	if (len > KD_PAYLOAD_MAX)
+		len = KD_PAYLOAD_MAX;
+	fill_head(&record->head, exit->ts, exit->tid, exit->cpu, KD_PAYLOAD,
+		  is_out(transfer) ? KD_OUT : 0);
+	record->pid = exit->pid;
+	record->file = thread->file_id;
+	record->dur = exit->dur;
+	record->size = size;
+	record->len = len;
+	record->pad = 0;
+	send(&record->head, sizeof(*record) + len);
+	return 0;
+}
+
+/* What a descriptor refers to changed: opened, closed, bound, connected. */
+static __always_inline void follow_files(struct syscall_exit *exit, struct task_struct *task,
+					 u16 nr)
+{
+	u8 flags = cfg_syscalls[nr].flags;
+	struct thread_state *thread = exit->thread;
+
+	if (flags & KD_OPENS && exit->ret >= 0) {
+		u64 file = file_of_fd(task, exit->ret);
+
+		if (file)
+			identify_file(thread, file, exit->ret, KD_FILE_OPENED, SCRATCH_TASK);
+	}
+	if (flags & KD_DESCRIBE && thread->file)
+		describe_if_changed(thread->file, thread->file_id, thread->args[0], true);
+}
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(sys_enter, struct pt_regs *regs, long nr)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread_state *thread = state_of(task);
+	u8 flags;
+
+	if (!thread || !thread->target)
+		return 0;
+	if (nr < 0 || nr >= KD_SYSCALLS)
+		return 0;
+	thread->args[0] = regs->di;
+	thread->args[1] = regs->si;
+	thread->args[2] = regs->dx;
+	thread->args[3] = regs->r10;
+	thread->args[4] = regs->r8;
+	thread->args[5] = regs->r9;
+	thread->nr = nr;
+	thread->file = 0;
+	thread->file_id = 0;
+	thread->stream = 0;
+	flags = cfg_syscalls[nr].flags;
+	if (flags & KD_HAS_FILE) {
+		u64 file = file_of_fd(task, regs->di);
+
+		if (file) {
+			struct file_slot *slot = identify_file(thread, file, regs->di, 0,
+							       SCRATCH_TASK);
+
+			if (slot) {
+				thread->file = file;
+				thread->file_id = slot->id;
+				thread->stream = slot->stream;
+			}
+			if (flags & KD_CLOSES && is_last_reference((struct file *)file)) {
+				describe_file((struct file *)file, thread->file_id, regs->di,
+					      KD_FILE_CLOSED, SCRATCH_TASK);
+				bpf_map_delete_elem(&files, &file);
+				if (slot)
+					slot->file = 0;
+			}
+		}
+	}
+	thread->enter_ts = bpf_ktime_get_ns();
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
+{
+	u64 now = bpf_ktime_get_ns();
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct thread_state *thread = state_of(task);
+	struct syscall_exit exit;
+	u8 transfer;
+	u16 nr;
+
+	if (!thread || !thread->enter_ts)
+		return 0;
+	exit.thread = thread;
+	exit.ts = thread->enter_ts;
+	exit.dur = now - exit.ts;
+	exit.ret = ret;
+	exit.pid = task->tgid;
+	exit.tid = task->pid;
+	exit.cpu = bpf_get_smp_processor_id();
+	thread->enter_ts = 0;
+	nr = thread->nr & (KD_SYSCALLS - 1);
+	follow_files(&exit, task, nr);
+	emit_syscall(&exit, 0);
+	if (cfg_syscalls[nr].paths | cfg_syscalls[nr].sockaddr)
+		emit_args(&exit, nr);
+	transfer = cfg_syscalls[nr].transfer;
+	if (cfg_payloads && thread->stream && transfer && ret > 0)
+		emit_payload(&exit, transfer);
+	return 0;
+}
+
+/* A syscall that did not return: its thread ends in it, or the recording does. */
+static __always_inline void emit_open_syscall(struct task_struct *task,
+					      struct thread_state *thread, u32 cpu)
+{
+	struct syscall_exit exit = {
+		.thread = thread,
+		.ts = thread->enter_ts,
+		.pid = task->tgid,
+		.tid = task->pid,
+		.cpu = cpu,
+	};
+
+	if (!exit.ts)
+		return;
+	thread->enter_ts = 0;
+	emit_syscall(&exit, KD_NEVER_RETURNED);
+}
+
+#endif
