@@ -55,6 +55,16 @@ static __always_inline bool send(struct kd_head *head, u64 size)
 	return false;
 }
 
+/* At most `mask`, in a way that the compiler cannot prove needless and the verifier understands. */
+#define BOUNDED(value, mask)                                                                       \
+	({                                                                                         \
+		u64 __value = (value);                                                             \
+		asm volatile("" : "+r"(__value));                                                  \
+		__value &= (mask);                                                                 \
+		asm volatile("" : "+r"(__value));                                                  \
+		__value;                                                                           \
+	})
+
 static __always_inline struct thread_state *state_of(struct task_struct *task)
 {
 	return bpf_task_storage_get(&threads, task, NULL, 0);

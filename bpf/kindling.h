@@ -12,8 +12,9 @@
 #define KD_COMM_LEN 16
 /* Frames taken of one stack, for kernel and user space each (PERF_MAX_STACK_DEPTH). */
 #define KD_STACK_DEPTH 127
-/* Most bytes of a payload that can be asked for: twice as many must fit a per-CPU value. */
-#define KD_PAYLOAD_MAX 8192
+/* Most bytes of a payload that can be asked for. A mask too; and twice as many must fit the 32 KiB
+ * that a per-CPU value may have. */
+#define KD_PAYLOAD_MAX 8191
 /* Most bytes of a path or address argument. */
 #define KD_ARG_MAX 1024
 /* Most bytes of a resolved path, and of a command line. */

@@ -147,7 +147,7 @@ struct text_scratch {
 		struct kd_payload payload;
 	};
 	/* Twice the limit, because the verifier knows offset and length only each by itself. */
-	char text[2 * KD_PAYLOAD_MAX];
+	char text[2 * (KD_PAYLOAD_MAX + 1)];
 };
 
 struct {

@@ -78,14 +78,14 @@ static __always_inline void emit_arg(struct syscall_exit *exit, u32 arg, u64 poi
 		len -= 1;
 	} else {
 		len = size > 128 ? 128 : size;
-		if (bpf_probe_read_user(record + 1, len & 255, (void *)pointer))
+		if (bpf_probe_read_user(record + 1, BOUNDED(len, 255), (void *)pointer))
 			return;
 	}
 	fill_head(&record->head, exit->ts, exit->tid, exit->cpu, KD_ARG, flags);
 	record->pid = exit->pid;
 	record->arg = arg;
 	record->len = len;
-	send(&record->head, sizeof(*record) + (len & (KD_ARG_MAX - 1)));
+	send(&record->head, sizeof(*record) + BOUNDED(len, KD_ARG_MAX - 1));
 }
 
 static __always_inline void emit_args(struct syscall_exit *exit, u16 nr)
@@ -118,9 +118,8 @@ static __always_inline u32 copy_iovec(char *out, u64 iov, u64 count, u32 want)
 		len = want - have;
 		if (part.len < len)
 			len = part.len;
-		if (len > KD_PAYLOAD_MAX || have >= KD_PAYLOAD_MAX)
-			break;
-		if (len && bpf_probe_read_user(out + have, len, (void *)part.base))
+		if (bpf_probe_read_user(out + BOUNDED(have, KD_PAYLOAD_MAX),
+					BOUNDED(len, KD_PAYLOAD_MAX), (void *)part.base))
 			break;
 		have += len;
 	}
@@ -135,7 +134,10 @@ static __always_inline u32 copy_payload(char *out, struct thread_state *thread, 
 	switch (transfer) {
 	case KD_READ:
 	case KD_WRITE:
-		return bpf_probe_read_user(out, want, (void *)thread->args[1]) ? 0 : want;
+		if (bpf_probe_read_user(out, BOUNDED(want, KD_PAYLOAD_MAX),
+					(void *)thread->args[1]))
+			return 0;
+		return want;
 	case KD_READV:
 	case KD_WRITEV:
 		return copy_iovec(out, thread->args[1], thread->args[2], want);
@@ -179,8 +181,6 @@ static __noinline int emit_payload(struct syscall_exit *exit, u8 transfer)
 	if (want > KD_PAYLOAD_MAX)
 		want = KD_PAYLOAD_MAX;
 	len = copy_payload((char *)(record + 1), thread, transfer, want);
-	if (len > KD_PAYLOAD_MAX)
-		len = KD_PAYLOAD_MAX;
 	fill_head(&record->head, exit->ts, exit->tid, exit->cpu, KD_PAYLOAD,
 		  is_out(transfer) ? KD_OUT : 0);
 	record->pid = exit->pid;
@@ -189,7 +189,7 @@ static __noinline int emit_payload(struct syscall_exit *exit, u8 transfer)
 	record->size = size;
 	record->len = len;
 	record->pad = 0;
-	send(&record->head, sizeof(*record) + len);
+	send(&record->head, sizeof(*record) + BOUNDED(len, KD_PAYLOAD_MAX));
 	return 0;
 }
 
