@@ -45,6 +45,7 @@ pub mod mmap;
 mod reader;
 pub mod schema;
 pub mod segment;
+pub mod syscalls;
 mod writer;
 
 pub use column::{EnumColumn, Rows};

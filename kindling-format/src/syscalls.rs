@@ -1,0 +1,179 @@
+//! The syscalls of the architectures that Kindling records: number, name, and what each argument is.
+//!
+//! A capture stores numbers and raw arguments. The recorder asks this table how many arguments a
+//! call has and which of them point to a path or an address; a reader asks it for names.
+//!
+//! ```
+//! use kindling_format::syscalls::{ArgKind, find, named};
+//!
+//! let openat = find("x86_64", 257).unwrap();
+//! assert_eq!((openat.name, openat.args.len()), ("openat", 4));
+//! assert_eq!(openat.args[1], ArgKind::Path);
+//! assert_eq!(named("aarch64", "openat").unwrap().nr, 56);
+//! ```
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+mod numbers;
+mod signatures;
+
+/// One syscall of an architecture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SyscallSpec {
+    /// Its number.
+    pub nr: u16,
+    /// The kernel's name for it.
+    pub name: &'static str,
+    /// What its arguments are; as many as the call has.
+    pub args: &'static [ArgKind],
+}
+
+/// What an argument of a syscall is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArgKind {
+    /// A file descriptor.
+    Fd,
+    /// A descriptor of a directory, or `AT_FDCWD`.
+    DirFd,
+    /// Points to a path that ends with a zero byte.
+    Path,
+    /// Points to a socket address that the program gives, `struct sockaddr`; its length is the
+    /// next argument.
+    Sockaddr,
+    /// Points to something else, or to where the kernel writes.
+    Pointer,
+    /// A pointer or a number, as another argument decides.
+    Address,
+    /// A number of bytes, or of items.
+    Size,
+    /// A number with a sign, as wide as an `int` where it fits.
+    Signed,
+    /// A number without a sign.
+    Unsigned,
+    /// A number of 32 bits without a sign; the upper half is noise.
+    Unsigned32,
+    /// Bits or a code without a table of names here.
+    Flags,
+    /// A process, a thread, or a group of them.
+    Pid,
+    /// A signal's number.
+    Signal,
+    /// What to do with a signal mask: `SIG_BLOCK`, …
+    SignalHow,
+    /// A timeout in milliseconds; -1 is forever.
+    Milliseconds,
+    /// `O_RDONLY`, …; the `_CLOEXEC` and `_NONBLOCK` of calls that make descriptors too.
+    OpenFlags,
+    /// `AT_EMPTY_PATH`, …
+    AtFlags,
+    /// `R_OK`, …
+    AccessMode,
+    /// Permission bits.
+    Mode,
+    /// `SEEK_SET`, …
+    Whence,
+    /// `F_GETFL`, …
+    FcntlCommand,
+    /// `PROT_READ`, …
+    Protection,
+    /// `MAP_PRIVATE`, …
+    MapFlags,
+    /// `MADV_DONTNEED`, …
+    Advice,
+    /// `AF_INET`, …
+    SocketFamily,
+    /// `SOCK_STREAM`, … with flags.
+    SocketType,
+    /// `SOCK_NONBLOCK`, `SOCK_CLOEXEC`.
+    SocketFlags,
+    /// `MSG_DONTWAIT`, …
+    MessageFlags,
+    /// `SHUT_RD`, …
+    ShutdownHow,
+    /// `EPOLL_CTL_ADD`, …
+    EpollOp,
+    /// `FUTEX_WAIT`, … with flags.
+    FutexOp,
+    /// `CLONE_VM`, … with the signal for the parent.
+    CloneFlags,
+    /// `WNOHANG`, …
+    WaitFlags,
+    /// `CLOCK_MONOTONIC`, …
+    ClockId,
+}
+
+/// Every syscall of `arch` (as `uname -m` prints it), by number; `None` for other architectures.
+pub fn table(arch: &str) -> Option<&'static [SyscallSpec]> {
+    static X86_64: LazyLock<Vec<SyscallSpec>> = LazyLock::new(|| specs(numbers::X86_64));
+    static AARCH64: LazyLock<Vec<SyscallSpec>> = LazyLock::new(|| specs(numbers::AARCH64));
+    match arch {
+        "x86_64" => Some(&X86_64),
+        "aarch64" => Some(&AARCH64),
+        _ => None,
+    }
+}
+
+/// The syscall of `arch` with this number, if there is one.
+pub fn find(arch: &str, nr: u16) -> Option<&'static SyscallSpec> {
+    let table = table(arch)?;
+    let at = table.binary_search_by_key(&nr, |spec| spec.nr).ok()?;
+    table.get(at)
+}
+
+/// The syscall of `arch` with this name, if there is one.
+pub fn named(arch: &str, name: &str) -> Option<&'static SyscallSpec> {
+    table(arch)?.iter().find(|spec| spec.name == name)
+}
+
+/// A call without a signature counts as one with six arguments: nothing of it is thrown away.
+const UNKNOWN: &[ArgKind] = &[ArgKind::Address; 6];
+
+fn specs(numbers: &'static [(u16, &'static str)]) -> Vec<SyscallSpec> {
+    let signatures: BTreeMap<_, _> = signatures::SIGNATURES.iter().copied().collect();
+    let spec = |&(nr, name)| SyscallSpec {
+        nr,
+        name,
+        args: signatures.get(name).copied().unwrap_or(UNKNOWN),
+    };
+    numbers.iter().map(spec).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_call_of_every_architecture_has_a_signature() {
+        let known: BTreeSet<_> = signatures::SIGNATURES
+            .iter()
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(
+            known.len(),
+            signatures::SIGNATURES.len(),
+            "a name is there twice"
+        );
+        for numbers in [numbers::X86_64, numbers::AARCH64] {
+            assert!(numbers.is_sorted_by(|a, b| a.0 < b.0));
+            for (_, name) in numbers {
+                assert!(known.contains(name), "{name} has no signature");
+            }
+        }
+    }
+
+    #[test]
+    fn known_calls_have_their_numbers_and_arity() {
+        let arity = |arch, name| named(arch, name).map(|spec| (spec.nr, spec.args.len()));
+        assert_eq!(arity("x86_64", "read"), Some((0, 3)));
+        assert_eq!(arity("x86_64", "futex"), Some((202, 6)));
+        assert_eq!(arity("x86_64", "mmap"), Some((9, 6)));
+        assert_eq!(arity("x86_64", "getppid"), Some((110, 0)));
+        assert_eq!(arity("aarch64", "futex"), Some((98, 6)));
+        assert_eq!(arity("aarch64", "newfstatat"), Some((79, 4)));
+        assert_eq!(arity("aarch64", "open"), None);
+        assert_eq!(find("x86_64", 6000), None);
+        assert_eq!(table("riscv64"), None);
+    }
+}
