@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Sending records: fill the head, find the CPU's ring, count what found no room. */
+/*
+ * Sending records: fill the head, find the CPU's ring, count what found no room.
+ *
+ * The reader is never woken, it comes by itself every few milliseconds: a wakeup, or only the
+ * question whether one is due, costs more than the record.
+ */
 #ifndef KINDLING_EMIT_BPF_H
 #define KINDLING_EMIT_BPF_H
 
@@ -25,14 +30,6 @@ static __always_inline void fill_head(struct kd_head *head, u64 ts, u32 tid, u32
 	head->flags = flags;
 }
 
-/* Readers are not woken per record: that would cost more than the record. */
-static __always_inline u64 wakeup_flag(void *ring)
-{
-	return bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) >= cfg_wakeup_bytes ?
-		       BPF_RB_FORCE_WAKEUP :
-		       BPF_RB_NO_WAKEUP;
-}
-
 /* Room for a record of a fixed size in the CPU's ring, with the head filled in. */
 #define RESERVE(ring, type, size, ts, tid, cpu, kind, flags)                                       \
 	({                                                                                         \
@@ -49,7 +46,7 @@ static __always_inline bool send(struct kd_head *head, u64 size)
 {
 	void *ring = ring_of(head->cpu);
 
-	if (ring && !bpf_ringbuf_output(ring, head, size, wakeup_flag(ring)))
+	if (ring && !bpf_ringbuf_output(ring, head, size, BPF_RB_NO_WAKEUP))
 		return true;
 	count_lost(head->cpu, head->kind);
 	return false;

@@ -9,9 +9,6 @@ const volatile bool cfg_payloads = true;
 const volatile bool cfg_switch_stacks = true;
 const volatile u32 cfg_payload_bytes = 1024;
 const volatile u32 cfg_self_tgid = 0;
-const volatile u32 cfg_rings = 1;
-/* Bytes that may wait in a ring before its reader is woken; it also looks by itself now and then. */
-const volatile u64 cfg_wakeup_bytes = 1 << 20;
 const volatile struct kd_syscall_spec cfg_syscalls[KD_SYSCALLS] = {};
 /* The ring of each CPU: CPUs that share a cache share a ring. */
 const volatile u16 cfg_ring_of_cpu[KD_MAX_CPUS] = {};

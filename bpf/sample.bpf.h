@@ -33,7 +33,7 @@ int sample(struct perf_event_context *ctx)
 	record->pid = task->tgid;
 	record->pad = 0;
 	record->stack = stack;
-	bpf_ringbuf_submit(record, wakeup_flag(ring));
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 	return 0;
 }
 

@@ -158,7 +158,7 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 	record->prev_syscall = left_is_target && left->enter_ts ? left->nr : KD_NO_SYSCALL;
 	__builtin_memset(record->pad, 0, sizeof(record->pad));
 	record->stack = stack;
-	bpf_ringbuf_submit(record, wakeup_flag(ring));
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 	if (!left_is_target && prev->pid)
 		meet(prev);
 	if (!came_is_target && next->pid)
@@ -190,7 +190,7 @@ static __always_inline int emit_wakeup(struct task_struct *wakee, u8 flags)
 	record->wakee_tid = wakee->pid;
 	record->target_cpu = wakee->wake_cpu;
 	record->pad = 0;
-	bpf_ringbuf_submit(record, wakeup_flag(ring));
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 	return 0;
 }
 

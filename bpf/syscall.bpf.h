@@ -54,7 +54,7 @@ static __always_inline void emit_syscall(struct syscall_exit *exit, u8 flags)
 	record->ret = exit->ret;
 	record->file = thread->file_id;
 	record->pad = 0;
-	bpf_ringbuf_submit(record, wakeup_flag(ring));
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 }
 
 /* Sends what an argument points to: a path, or a socket address. */

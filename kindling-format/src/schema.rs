@@ -108,7 +108,7 @@ macro_rules! table {
         { $($(#[$cdoc:meta])* $col:ident: $ty:ty, $encoding:ident;)* }
     ) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Default)]
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
         pub struct $row { $($(#[$cdoc])* pub $col: $ty,)* }
 
         #[doc = concat!("Collects rows of `", $name, "`.")]

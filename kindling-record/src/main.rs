@@ -1,1 +1,143 @@
-fn main() {}
+//! `kindling-record`: eBPF in, one capture file out.
+//!
+//! A record travels kernel event → ring → [`raw`] → [`batch`] → [`encoder`] → file. [`session`]
+//! wires the stages, [`probes`] owns the kernel side, and what will be gone later is resolved on the
+//! way: names in [`lives`], descriptors in [`files`], code addresses in [`symbols`].
+
+mod batch;
+mod cli;
+mod clocks;
+mod command;
+mod config;
+mod cost;
+mod cpus;
+mod doctor;
+mod encoder;
+mod files;
+mod host;
+mod lives;
+mod mappings;
+mod output;
+mod probes;
+mod raw;
+mod session;
+mod skeleton;
+mod sources;
+mod spec;
+mod symbols;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use clap::Parser;
+use kindling_format::FormatError;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::{
+    cli::{Cli, Command},
+    config::{Destination, RecordConfig},
+    session::Outcome,
+};
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const INCOMPLETE: u8 = 3;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    libbpf_rs::set_print(None);
+    let outcome = match &cli.command {
+        Some(Command::Doctor { format }) => {
+            doctor::run(*format, &mut io::stdout().lock()).map(|can_record| !can_record)
+        }
+        None => match RecordConfig::new(&cli.record) {
+            Ok(config) => record(&config),
+            Err(error) => {
+                report(&error);
+                return ExitCode::from(USAGE);
+            }
+        },
+    };
+    match outcome {
+        Ok(false) => ExitCode::SUCCESS,
+        Ok(true) if cli.command.is_some() => ExitCode::from(FAILED),
+        Ok(true) => ExitCode::from(INCOMPLETE),
+        Err(error) => {
+            report(&format!("{error:#}"));
+            if let Some(hint) = hint(&error, &cli) {
+                let _ = writeln!(io::stderr(), "  {hint}");
+            }
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Records and says what came of it; `true` if events were lost.
+fn record(config: &RecordConfig) -> anyhow::Result<bool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    let outcome = session::run(config, &stop)?;
+    summarize(config, &outcome);
+    Ok(!outcome.lost.is_empty())
+}
+
+fn summarize(config: &RecordConfig, outcome: &Outcome) {
+    let mut err = io::stderr().lock();
+    for source in &outcome.missing {
+        let _ = writeln!(
+            err,
+            "kindling-record: without {}: {}",
+            source.name, source.detail
+        );
+    }
+    let place = match &config.destination {
+        Destination::File(path) => path.display().to_string(),
+        Destination::Stdout => "standard output".to_owned(),
+    };
+    let lost: Vec<String> = outcome
+        .lost
+        .iter()
+        .map(|(table, count)| format!("{count} {table}"))
+        .collect();
+    let lost = if lost.is_empty() {
+        "nothing lost".to_owned()
+    } else {
+        format!("LOST {}", lost.join(", "))
+    };
+    let _ = writeln!(
+        err,
+        "kindling-record: {:.1} s, {} events, {:.1} MB to {place}; {lost}",
+        outcome.duration_ns as f64 / 1e9,
+        outcome.records,
+        outcome.size_bytes as f64 / 1e6,
+    );
+}
+
+fn report(error: &dyn std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "kindling-record: {error}");
+}
+
+/// The next step, where there is one.
+fn hint(error: &anyhow::Error, cli: &Cli) -> Option<String> {
+    let io_error = error
+        .chain()
+        .find_map(|cause| match cause.downcast_ref::<FormatError>() {
+            Some(FormatError::Io(error)) => Some(error),
+            _ => cause.downcast_ref::<io::Error>(),
+        })?;
+    match io_error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(format!(
+            "what was written before can be read: kindling-replay info {}",
+            cli.record.output.display()
+        )),
+        io::ErrorKind::PermissionDenied => {
+            Some("run as root, or write to a directory of yours".into())
+        }
+        _ => None,
+    }
+}

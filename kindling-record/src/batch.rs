@@ -1,0 +1,305 @@
+//! What one segment will hold: columns that are filled straight from the rings.
+
+use std::collections::HashMap;
+
+use kindling_format::schema::{
+    Argument, ArgumentColumns, Clock, ClockColumns, Direction, FileColumns, LossColumns, Mode,
+    OverheadColumns, Payload, PayloadColumns, ProcessColumns, Sample, SampleColumns, Switch,
+    SwitchColumns, Syscall, SyscallColumns, ThreadColumns, Wakeup, WakeupColumns,
+};
+
+use crate::{
+    files::Files,
+    lives::{Lives, SpaceEvent},
+    mappings::{self, MappedFile},
+    raw::{Kind, Record, get, kind, layout, numbers},
+};
+
+const NEVER_RETURNED: u8 = 1;
+const PREEMPTED: u8 = 1;
+const WAKEUP_IRQ: u8 = 1;
+const WAKEUP_NEW: u8 = 2;
+const KERNEL_MODE: u8 = 1;
+const TRUNCATED: u8 = 1;
+const OUT: u8 = 1;
+const NO_SYSCALL: u16 = 0xffff;
+
+/// A stack as it was taken: addresses of one process at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RawStack {
+    /// Its id in the capture.
+    pub(crate) id: u32,
+    pub(crate) ts: i64,
+    pub(crate) pid: u32,
+    /// Kernel addresses, innermost first.
+    pub(crate) kernel: Vec<u64>,
+    /// User-space addresses, innermost first.
+    pub(crate) user: Vec<u64>,
+}
+
+/// The rows of a segment, and what the encoder needs to make the others of it.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) clock: ClockColumns,
+    pub(crate) processes: ProcessColumns,
+    pub(crate) threads: ThreadColumns,
+    pub(crate) files: FileColumns,
+    pub(crate) syscalls: SyscallColumns,
+    pub(crate) arguments: ArgumentColumns,
+    pub(crate) payloads: PayloadColumns,
+    pub(crate) switches: SwitchColumns,
+    pub(crate) wakeups: WakeupColumns,
+    pub(crate) samples: SampleColumns,
+    pub(crate) losses: LossColumns,
+    pub(crate) overhead: OverheadColumns,
+    pub(crate) stacks: Vec<RawStack>,
+    pub(crate) spaces: Vec<(i64, SpaceEvent)>,
+    pub(crate) mapped: Vec<MappedFile>,
+}
+
+impl Batch {
+    /// The rows of the fullest table.
+    pub(crate) fn longest(&self) -> usize {
+        let lengths = [self.syscalls.len(), self.switches.len(), self.wakeups.len()];
+        lengths
+            .into_iter()
+            .chain([self.payloads.len(), self.arguments.len()])
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Whether there is nothing to write.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.longest() == 0
+            && self.samples.is_empty()
+            && self.threads.is_empty()
+            && self.files.is_empty()
+            && self.losses.is_empty()
+            && self.mapped.is_empty()
+    }
+
+    /// Adds a reading of the clocks.
+    pub(crate) fn clock(&mut self, moment: kindling_format::header::Moment) {
+        self.clock.push(Clock {
+            ts: moment.monotonic_ns,
+            boottime_ns: moment.boottime_ns,
+            realtime_ns: moment.realtime_ns,
+        });
+    }
+}
+
+/// Sorts records into the columns of the current batch.
+#[derive(Debug, Default)]
+pub(crate) struct Drain {
+    pub(crate) batch: Batch,
+    pub(crate) lives: Lives,
+    files: Files,
+    stack_ids: HashMap<u64, u32>,
+    sample_period_ns: i64,
+    /// Records taken from the rings so far.
+    pub(crate) records: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// Records that were too short or of no known kind: a fault of ours, never dropped in silence.
+    pub(crate) malformed: u64,
+}
+
+impl Drain {
+    pub(crate) fn new(sample_hz: u32) -> Self {
+        let period = 1_000_000_000i64.checked_div(sample_hz.into()).unwrap_or(0);
+        Self {
+            sample_period_ns: period,
+            ..Self::default()
+        }
+    }
+
+    /// Takes in one record from a ring.
+    #[inline]
+    pub(crate) fn record(&mut self, bytes: &[u8]) {
+        self.records += 1;
+        self.bytes += bytes.len() as u64;
+        let done = match kind(bytes) {
+            Some(Kind::Syscall) => self.syscall(bytes),
+            Some(Kind::Switch) => self.switch(bytes),
+            Some(Kind::Wakeup) => self.wakeup(bytes),
+            Some(Kind::Sample) => self.sample(bytes),
+            Some(Kind::Stack) => self.stack(bytes),
+            Some(Kind::Task) => self.task(bytes),
+            Some(Kind::File) => self.file(bytes),
+            Some(Kind::Arg) => self.argument(bytes),
+            Some(Kind::Payload) => self.payload(bytes),
+            None => None,
+        };
+        if done.is_none() {
+            self.malformed += 1;
+        }
+    }
+
+    fn syscall(&mut self, bytes: &[u8]) -> Option<()> {
+        let record = Record::<layout::kd_syscall>::split(bytes)?;
+        let returned = get!(record, kd_syscall, head.flags) & NEVER_RETURNED == 0;
+        let mut args = [None; 6];
+        let count = usize::from(get!(record, kd_syscall, args));
+        for (arg, value) in args.iter_mut().zip(numbers(record.rest).take(count)) {
+            *arg = Some(value);
+        }
+        let [arg0, arg1, arg2, arg3, arg4, arg5] = args;
+        self.batch.syscalls.push(Syscall {
+            ts: get!(record, kd_syscall, head.ts) as i64,
+            dur: returned.then(|| get!(record, kd_syscall, dur) as i64),
+            pid: get!(record, kd_syscall, pid),
+            tid: get!(record, kd_syscall, head.tid),
+            cpu: get!(record, kd_syscall, head.cpu),
+            nr: get!(record, kd_syscall, nr),
+            arg0,
+            arg1,
+            arg2,
+            arg3,
+            arg4,
+            arg5,
+            ret: returned.then(|| get!(record, kd_syscall, ret)),
+            file: id(get!(record, kd_syscall, file)),
+            stack: None,
+        });
+        Some(())
+    }
+
+    fn switch(&mut self, bytes: &[u8]) -> Option<()> {
+        let record = Record::<layout::kd_switch>::split(bytes)?;
+        let syscall: u16 = get!(record, kd_switch, prev_syscall);
+        let stack = self.stack_id(get!(record, kd_switch, stack));
+        self.batch.switches.push(Switch {
+            ts: get!(record, kd_switch, head.ts) as i64,
+            cpu: get!(record, kd_switch, head.cpu),
+            prev_tid: get!(record, kd_switch, head.tid),
+            prev_state: get!(record, kd_switch, prev_state),
+            preempted: get!(record, kd_switch, head.flags) & PREEMPTED != 0,
+            prev_syscall: (syscall != NO_SYSCALL).then_some(syscall),
+            next_tid: get!(record, kd_switch, next_tid),
+            stack,
+        });
+        Some(())
+    }
+
+    fn wakeup(&mut self, bytes: &[u8]) -> Option<()> {
+        let record = Record::<layout::kd_wakeup>::split(bytes)?;
+        let flags: u8 = get!(record, kd_wakeup, head.flags);
+        self.batch.wakeups.push(Wakeup {
+            ts: get!(record, kd_wakeup, head.ts) as i64,
+            cpu: get!(record, kd_wakeup, head.cpu),
+            waker_tid: get!(record, kd_wakeup, head.tid),
+            irq: flags & WAKEUP_IRQ != 0,
+            wakee_tid: get!(record, kd_wakeup, wakee_tid),
+            target_cpu: get!(record, kd_wakeup, target_cpu),
+            new: flags & WAKEUP_NEW != 0,
+        });
+        Some(())
+    }
+
+    fn sample(&mut self, bytes: &[u8]) -> Option<()> {
+        let record = Record::<layout::kd_sample>::split(bytes)?;
+        let stack = self.stack_id(get!(record, kd_sample, stack));
+        let in_kernel = get!(record, kd_sample, head.flags) & KERNEL_MODE != 0;
+        self.batch.samples.push(Sample {
+            ts: get!(record, kd_sample, head.ts) as i64,
+            cpu: get!(record, kd_sample, head.cpu),
+            pid: get!(record, kd_sample, pid),
+            tid: get!(record, kd_sample, head.tid),
+            mode: if in_kernel { Mode::Kernel } else { Mode::User },
+            period_ns: self.sample_period_ns,
+            stack,
+        });
+        Some(())
+    }
+
+    fn stack(&mut self, bytes: &[u8]) -> Option<()> {
+        let record = Record::<layout::kd_stack>::split(bytes)?;
+        let hash: u64 = get!(record, kd_stack, hash);
+        let known = self.stack_ids.contains_key(&hash);
+        // The kernel side forgets old stacks and then sends them again.
+        if let (false, Some(id)) = (known, self.stack_id(hash)) {
+            let mut addresses = numbers(record.rest);
+            let kernel = usize::from(get!(record, kd_stack, kernel));
+            self.batch.stacks.push(RawStack {
+                id,
+                ts: get!(record, kd_stack, head.ts) as i64,
+                pid: get!(record, kd_stack, pid),
+                kernel: addresses.by_ref().take(kernel).collect(),
+                user: addresses
+                    .take(usize::from(get!(record, kd_stack, user)))
+                    .collect(),
+            });
+        }
+        Some(())
+    }
+
+    fn task(&mut self, bytes: &[u8]) -> Option<()> {
+        let record = Record::<layout::kd_task>::split(bytes)?;
+        let batch = &mut self.batch;
+        let space = self
+            .lives
+            .record(&record, &mut batch.processes, &mut batch.threads);
+        let ts = get!(record, kd_task, head.ts) as i64;
+        match space {
+            // Read at once: the process may be gone when the segment is encoded.
+            Some(SpaceEvent::Found { pid }) => batch.mapped.extend(mappings::of_process(pid, ts)),
+            other => batch.spaces.extend(other.map(|event| (ts, event))),
+        }
+        Some(())
+    }
+
+    fn file(&mut self, bytes: &[u8]) -> Option<()> {
+        let record = Record::<layout::kd_file>::split(bytes)?;
+        self.files.record(&record, &mut self.batch.files);
+        Some(())
+    }
+
+    fn argument(&mut self, bytes: &[u8]) -> Option<()> {
+        let record = Record::<layout::kd_arg>::split(bytes)?;
+        self.batch.arguments.push(Argument {
+            ts: get!(record, kd_arg, head.ts) as i64,
+            pid: get!(record, kd_arg, pid),
+            tid: get!(record, kd_arg, head.tid),
+            arg: get!(record, kd_arg, arg) as u8,
+            data: record
+                .rest
+                .get(..usize::from(get!(record, kd_arg, len)))?
+                .to_vec(),
+            truncated: get!(record, kd_arg, head.flags) & TRUNCATED != 0,
+        });
+        Some(())
+    }
+
+    fn payload(&mut self, bytes: &[u8]) -> Option<()> {
+        let record = Record::<layout::kd_payload>::split(bytes)?;
+        let out = get!(record, kd_payload, head.flags) & OUT != 0;
+        self.batch.payloads.push(Payload {
+            ts: get!(record, kd_payload, head.ts) as i64,
+            dur: get!(record, kd_payload, dur) as i64,
+            pid: get!(record, kd_payload, pid),
+            tid: get!(record, kd_payload, head.tid),
+            file: get!(record, kd_payload, file),
+            direction: if out { Direction::Out } else { Direction::In },
+            size: get!(record, kd_payload, size),
+            offset: get!(record, kd_payload, offset),
+            data: record
+                .rest
+                .get(..get!(record, kd_payload, len) as usize)?
+                .to_vec(),
+        });
+        Some(())
+    }
+
+    /// The capture's id of a stack, from the hash that the kernel side knows it by.
+    fn stack_id(&mut self, hash: u64) -> Option<u32> {
+        if hash == 0 {
+            return None;
+        }
+        let next = self.stack_ids.len() as u32 + 1;
+        Some(*self.stack_ids.entry(hash).or_insert(next))
+    }
+}
+
+fn id(number: u32) -> Option<u32> {
+    (number != 0).then_some(number)
+}

@@ -1,0 +1,156 @@
+//! What is recorded and how: the command line, checked.
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::cli::RecordArgs;
+
+/// What to record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// A command that the recorder starts.
+    Command(Vec<String>),
+    /// Processes that run already.
+    Pids(Vec<u32>),
+    /// Every process but the recorder.
+    All,
+}
+
+impl Target {
+    pub(crate) fn is_all(&self) -> bool {
+        *self == Target::All
+    }
+}
+
+/// Where the capture goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Destination {
+    File(PathBuf),
+    Stdout,
+}
+
+/// A recording that makes sense.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RecordConfig {
+    pub(crate) target: Target,
+    pub(crate) destination: Destination,
+    pub(crate) duration: Option<Duration>,
+    /// 0 if payloads are off.
+    pub(crate) payload_bytes: u32,
+    /// 0 if sampling is off.
+    pub(crate) sample_hz: u32,
+    pub(crate) switch_stacks: bool,
+    pub(crate) buffer_bytes: u64,
+    pub(crate) flush: Duration,
+}
+
+/// A command line that asks for nothing that can be done.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum UsageError {
+    #[error("nothing to record: name a command after --, or --pid PID, or --all")]
+    NoTarget,
+    #[error("a command and --pid exclude each other: start the command, then name its pid")]
+    TwoTargets,
+    #[error("there is no process {0}: see ps")]
+    NoProcess(u32),
+    #[error("standard output is a terminal: redirect it, or name a file with -o")]
+    Terminal,
+}
+
+/// A ring's size is a power of two of at least a page.
+const SMALLEST_RING: u64 = 4096;
+/// The largest that fits the kernel's 32-bit size.
+const LARGEST_RING: u64 = 1 << 30;
+
+impl RecordConfig {
+    /// Checks what was typed.
+    ///
+    /// # Errors
+    /// [`UsageError`] says what to type instead.
+    pub(crate) fn new(args: &RecordArgs) -> Result<Self, UsageError> {
+        Ok(Self {
+            target: target(args)?,
+            destination: destination(args)?,
+            duration: args.duration,
+            payload_bytes: if args.no_payload {
+                0
+            } else {
+                args.payload_bytes
+            },
+            sample_hz: args.sample_hz,
+            switch_stacks: !args.no_switch_stacks,
+            buffer_bytes: args.buffer,
+            flush: args.flush,
+        })
+    }
+
+    /// The size of each of `rings` rings.
+    pub(crate) fn ring_bytes(&self, rings: usize) -> u32 {
+        let share = (self.buffer_bytes / rings.max(1) as u64).clamp(SMALLEST_RING, LARGEST_RING);
+        1 << share.ilog2()
+    }
+}
+
+fn target(args: &RecordArgs) -> Result<Target, UsageError> {
+    match (args.argv.is_empty(), args.pid.is_empty(), args.all) {
+        (true, true, true) => Ok(Target::All),
+        (false, true, _) => Ok(Target::Command(args.argv.clone())),
+        (true, false, _) => {
+            let gone = |pid: &&u32| !std::path::Path::new(&format!("/proc/{pid}")).exists();
+            match args.pid.iter().find(gone) {
+                Some(&pid) => Err(UsageError::NoProcess(pid)),
+                None => Ok(Target::Pids(args.pid.clone())),
+            }
+        }
+        (false, false, _) => Err(UsageError::TwoTargets),
+        (true, true, false) => Err(UsageError::NoTarget),
+    }
+}
+
+fn destination(args: &RecordArgs) -> Result<Destination, UsageError> {
+    if args.output.as_os_str() != "-" {
+        return Ok(Destination::File(args.output.clone()));
+    }
+    if std::io::IsTerminal::is_terminal(&std::io::stdout()) {
+        return Err(UsageError::Terminal);
+    }
+    Ok(Destination::Stdout)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<RecordConfig, UsageError> {
+        let line = ["kindling-record", "-o", "x"].iter().chain(args);
+        RecordConfig::new(&crate::cli::Cli::parse_from(line).record)
+    }
+
+    #[test]
+    fn a_recording_has_one_kind_of_target() {
+        assert_eq!(parse(&[]), Err(UsageError::NoTarget));
+        assert_eq!(
+            parse(&["--pid", "1", "--", "ls"]),
+            Err(UsageError::TwoTargets)
+        );
+        assert_eq!(
+            parse(&["--pid", "4000000"]),
+            Err(UsageError::NoProcess(4_000_000))
+        );
+        assert!(parse(&["--all"]).unwrap().target.is_all());
+    }
+
+    #[test]
+    fn rings_share_the_buffer() {
+        let config = parse(&["--all", "--buffer", "48M"]).unwrap();
+        assert_eq!(config.ring_bytes(1), 32 << 20);
+        assert_eq!(config.ring_bytes(4), 8 << 20);
+        assert_eq!(config.ring_bytes(1 << 20), 4096);
+    }
+
+    #[test]
+    fn no_payload_is_a_limit_of_none() {
+        assert_eq!(parse(&["--all", "--no-payload"]).unwrap().payload_bytes, 0);
+    }
+}

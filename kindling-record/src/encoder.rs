@@ -1,0 +1,128 @@
+//! The thread that turns batches into segments and writes them, away from the rings.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+};
+
+use anyhow::{Context, Result, anyhow};
+use kindling_format::{
+    CaptureWriter, EncodedMember, FormatError, Header, Summary,
+    schema::{
+        Argument, Clock, File, Loss, Overhead, Payload, Process, Sample, Switch, Syscall, Table,
+        Thread, Wakeup,
+    },
+};
+
+use crate::{batch::Batch, output::Output, symbols::Symbols};
+
+/// Batches that may wait: enough for a slow disk's hiccup, little enough to bound the memory. When
+/// they are all full, the rings fill, and what finds no room there is counted.
+const QUEUE: usize = 4;
+/// Below interactive programs, so that a busy host's own work comes first.
+const NICENESS: i32 = 10;
+
+/// The encoder, running.
+pub(crate) struct Encoder {
+    batches: Option<SyncSender<Batch>>,
+    written_bytes: Arc<AtomicU64>,
+    thread: JoinHandle<Result<CaptureWriter<Output>>>,
+}
+
+impl Encoder {
+    /// Writes the header and begins to wait for batches.
+    ///
+    /// # Errors
+    /// If the header cannot be written.
+    pub(crate) fn start(output: Output, header: &Header) -> Result<Self> {
+        let mut writer = CaptureWriter::new(output, header).context("cannot write the capture")?;
+        writer.flush().context("cannot write the capture")?;
+        let (batches, waiting) = sync_channel(QUEUE);
+        let written_bytes = Arc::new(AtomicU64::new(writer.written_bytes()));
+        let written = Arc::clone(&written_bytes);
+        let thread = std::thread::spawn(move || {
+            // Threads have a niceness of their own; not being allowed to change it is no failure.
+            let _ = rustix::process::setpriority_process(None, NICENESS);
+            write_all(writer, &waiting, &written)
+        });
+        Ok(Self {
+            batches: Some(batches),
+            written_bytes,
+            thread,
+        })
+    }
+
+    /// Hands over a batch; waits if the queue is full. `false` if the encoder has failed.
+    pub(crate) fn send(&self, batch: Batch) -> bool {
+        self.batches
+            .as_ref()
+            .is_some_and(|batches| batches.send(batch).is_ok())
+    }
+
+    /// Bytes written so far.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.written_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Writes what is left, and the end of the capture. Returns its size in bytes.
+    ///
+    /// # Errors
+    /// What went wrong while writing, now or earlier.
+    pub(crate) fn finish(mut self, summary: &Summary) -> Result<u64> {
+        self.batches = None;
+        let writer = self
+            .thread
+            .join()
+            .map_err(|_| anyhow!("the encoder thread failed"))??;
+        let before = writer.written_bytes();
+        writer
+            .finish(summary)
+            .context("cannot write the end of the capture")?;
+        Ok(before)
+    }
+}
+
+fn write_all(
+    mut writer: CaptureWriter<Output>,
+    batches: &Receiver<Batch>,
+    written_bytes: &AtomicU64,
+) -> Result<CaptureWriter<Output>> {
+    let mut symbols = Symbols::new();
+    for (segment, batch) in (0..).zip(batches) {
+        for member in encode(batch, &mut symbols)? {
+            writer
+                .append(segment, member)
+                .context("cannot write the capture")?;
+        }
+        writer.flush().context("cannot write the capture")?;
+        written_bytes.store(writer.written_bytes(), Ordering::Relaxed);
+    }
+    Ok(writer)
+}
+
+/// The members of a segment, in the order of the file: what others refer to comes first.
+fn encode(batch: Batch, symbols: &mut Symbols) -> Result<Vec<EncodedMember>, FormatError> {
+    let named = symbols.rows(batch.spaces, batch.mapped, batch.stacks);
+    let mut members = vec![
+        Clock::encode(batch.clock)?,
+        Process::encode(batch.processes)?,
+        Thread::encode(batch.threads)?,
+        File::encode(batch.files)?,
+    ];
+    members.extend(named.encode()?);
+    members.extend([
+        Syscall::encode(batch.syscalls)?,
+        Argument::encode(batch.arguments)?,
+        Payload::encode(batch.payloads)?,
+        Switch::encode(batch.switches)?,
+        Wakeup::encode(batch.wakeups)?,
+        Sample::encode(batch.samples)?,
+        Loss::encode(batch.losses)?,
+        Overhead::encode(batch.overhead)?,
+    ]);
+    Ok(members)
+}

@@ -1,0 +1,279 @@
+//! Processes and threads: from what the kernel side says of a task to rows of both tables.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs,
+};
+
+use kindling_format::schema::{Process, ProcessColumns, Thread, ThreadColumns};
+
+use crate::raw::{Record, get, layout};
+
+/// `enum kd_task_event` in `kindling.h`.
+mod event {
+    pub(super) const FOUND: u8 = 1;
+    pub(super) const FORK: u8 = 2;
+    pub(super) const EXEC: u8 = 3;
+    pub(super) const EXIT: u8 = 5;
+    pub(super) const MET: u8 = 6;
+    pub(super) const END: u8 = 7;
+}
+const NO_SYSCALL: u16 = 0xffff;
+
+/// A moment at which the code of a process changes place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SpaceEvent {
+    /// A process was found running: its mappings are in `/proc`, as long as it is.
+    Found { pid: u32 },
+    /// `child` has the mappings of `parent`.
+    Fork { parent: u32, child: u32 },
+    /// The mappings of `pid` are gone.
+    Exec { pid: u32 },
+}
+
+/// What is known of the processes that are or were alive.
+#[derive(Debug, Default)]
+pub(crate) struct Lives {
+    processes: HashMap<u32, Process>,
+    threads: HashMap<u32, Thread>,
+    cgroups: HashMap<u64, Option<String>>,
+    /// Processes of the target, the ones that ended included.
+    pub(crate) targets: BTreeSet<u32>,
+    /// The command's process before it runs the command: it is still a copy of the recorder.
+    pub(crate) held: Option<u32>,
+}
+
+impl Lives {
+    /// Takes in one record; adds the rows that it changes and says whether mappings changed.
+    pub(crate) fn record(
+        &mut self,
+        record: &Record<'_, layout::kd_task>,
+        processes: &mut ProcessColumns,
+        threads: &mut ThreadColumns,
+    ) -> Option<SpaceEvent> {
+        let event: u8 = get!(record, kd_task, head.flags);
+        let ts = get!(record, kd_task, head.ts) as i64;
+        let (pid, tid) = (get!(record, kd_task, pid), get!(record, kd_task, head.tid));
+        if event == event::EXEC {
+            let old_tid = get!(record, kd_task, old_tid);
+            if old_tid != tid {
+                self.end_renumbered(old_tid, ts, threads);
+            }
+        }
+        let is_new = !self.processes.contains_key(&pid);
+        let thread = self.thread_row(record, ts, event);
+        if event == event::EXIT {
+            self.threads.remove(&tid);
+        } else {
+            self.threads.insert(tid, thread.clone());
+        }
+        threads.push(thread);
+        if is_new || tid == pid {
+            let process = self.process_row(record, ts, event, is_new);
+            if event == event::EXIT {
+                self.processes.remove(&pid);
+            } else {
+                self.processes.insert(pid, process.clone());
+            }
+            processes.push(process);
+        }
+        if get!(record, kd_task, target) != 0 {
+            self.targets.insert(pid);
+        }
+        match event {
+            event::FOUND if is_new && self.held != Some(pid) => Some(SpaceEvent::Found { pid }),
+            event::FORK if is_new => Some(SpaceEvent::Fork {
+                parent: get!(record, kd_task, ppid),
+                child: pid,
+            }),
+            event::EXEC => Some(SpaceEvent::Exec { pid }),
+            _ => None,
+        }
+    }
+
+    fn thread_row(&self, record: &Record<'_, layout::kd_task>, ts: i64, event: u8) -> Thread {
+        let looked_up = event == event::FOUND;
+        let ended = event == event::EXIT || event == event::END;
+        let syscall: u16 = get!(record, kd_task, syscall);
+        Thread {
+            ts,
+            tid: get!(record, kd_task, head.tid),
+            pid: get!(record, kd_task, pid),
+            start_ts: get!(record, kd_task, start_ts) as i64,
+            exit_ts: (event == event::EXIT).then_some(ts),
+            target: get!(record, kd_task, target) != 0,
+            comm: comm(record),
+            state: looked_up.then(|| get!(record, kd_task, state)),
+            on_cpu: looked_up.then(|| get!(record, kd_task, on_cpu) != 0),
+            syscall: (looked_up && syscall != NO_SYSCALL).then_some(syscall),
+            cpu_ns: ended.then(|| get!(record, kd_task, cpu_ns) as i64),
+            voluntary_switches: ended.then(|| get!(record, kd_task, voluntary_switches)),
+            involuntary_switches: ended.then(|| get!(record, kd_task, involuntary_switches)),
+        }
+    }
+
+    fn process_row(
+        &mut self,
+        record: &Record<'_, layout::kd_task>,
+        ts: i64,
+        event: u8,
+        is_new: bool,
+    ) -> Process {
+        let pid: u32 = get!(record, kd_task, pid);
+        let ppid: u32 = get!(record, kd_task, ppid);
+        let cgroup = self.cgroup(get!(record, kd_task, cgroup), pid);
+        let mut process = match self.processes.get(&pid) {
+            Some(known) => known.clone(),
+            None => Process {
+                pid,
+                ppid,
+                start_ts: get!(record, kd_task, start_ts) as i64,
+                ..Process::default()
+            },
+        };
+        process.ts = ts;
+        process.target |= get!(record, kd_task, target) != 0;
+        process.comm = comm(record);
+        process.uid = Some(get!(record, kd_task, uid));
+        // A task that is ending has left its namespaces; what was known stays.
+        process.netns = known(get!(record, kd_task, netns)).or(process.netns);
+        process.pidns = known(get!(record, kd_task, pidns)).or(process.pidns);
+        process.mntns = known(get!(record, kd_task, mntns)).or(process.mntns);
+        process.container = cgroup
+            .as_deref()
+            .and_then(container_id)
+            .or(process.container);
+        process.cgroup = cgroup.or(process.cgroup);
+        match event {
+            event::FORK if is_new => {
+                if let Some(parent) = self.processes.get(&ppid) {
+                    process.exe.clone_from(&parent.exe);
+                    process.argv.clone_from(&parent.argv);
+                }
+            }
+            event::EXEC => {
+                let path_len = usize::from(get!(record, kd_task, path_len));
+                let argv_len = usize::from(get!(record, kd_task, argv_len));
+                process.exe =
+                    crate::files::absolute_path(record.rest.get(..path_len).unwrap_or_default());
+                process.argv = argv(
+                    record
+                        .rest
+                        .get(path_len..path_len + argv_len)
+                        .unwrap_or_default(),
+                );
+            }
+            event::FOUND | event::MET if is_new && self.held != Some(pid) => {
+                read_identity(&mut process);
+            }
+            event::EXIT => {
+                process.exit_ts = Some(ts);
+                process.exit_status = Some(get!(record, kd_task, exit_code));
+            }
+            _ => {}
+        }
+        process
+    }
+
+    /// Whether a thread of the target is alive.
+    pub(crate) fn any_target_alive(&self) -> bool {
+        self.threads.values().any(|thread| thread.target)
+    }
+
+    /// Exec from another thread than the leader: the thread goes on under the leader's number.
+    fn end_renumbered(&mut self, old_tid: u32, ts: i64, threads: &mut ThreadColumns) {
+        if let Some(thread) = self.threads.remove(&old_tid) {
+            threads.push(Thread {
+                ts,
+                exit_ts: Some(ts),
+                ..thread
+            });
+        }
+    }
+
+    /// The path of a cgroup. The kernel side only knows its number, so the first process that is
+    /// seen in it is asked.
+    fn cgroup(&mut self, id: u64, pid: u32) -> Option<String> {
+        if id == 0 {
+            return None;
+        }
+        let path = self.cgroups.entry(id).or_insert_with(|| {
+            let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+            let unified = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+            Some(unified.to_owned())
+        });
+        path.clone()
+    }
+}
+
+fn known(number: u32) -> Option<u32> {
+    (number != 0).then_some(number)
+}
+
+fn comm(record: &Record<'_, layout::kd_task>) -> String {
+    let offset = std::mem::offset_of!(layout::kd_task, comm);
+    let bytes = record.bytes(offset, size_of::<[u8; 16]>());
+    let end = bytes
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(bytes.len());
+    String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned()
+}
+
+/// Arguments as the kernel keeps them: each ended by a zero.
+fn argv(bytes: &[u8]) -> Vec<String> {
+    let text = bytes.strip_suffix(&[0]).unwrap_or(bytes);
+    if text.is_empty() {
+        return Vec::new();
+    }
+    text.split(|&byte| byte == 0)
+        .map(|arg| String::from_utf8_lossy(arg).into_owned())
+        .collect()
+}
+
+/// For a process that was there before: what `/proc` says of its program.
+fn read_identity(process: &mut Process) {
+    let proc = format!("/proc/{}", process.pid);
+    process.exe = fs::read_link(format!("{proc}/exe")).ok().map(|path| {
+        path.to_string_lossy()
+            .trim_end_matches(" (deleted)")
+            .to_owned()
+    });
+    process.argv = argv(&fs::read(format!("{proc}/cmdline")).unwrap_or_default());
+}
+
+/// The container's id in a cgroup path: 64 hexadecimal digits, with or without a runtime's prefix
+/// (`docker-….scope`, `cri-containerd-….scope`, `crio-….scope`, `libpod-….scope`).
+fn container_id(cgroup: &str) -> Option<String> {
+    cgroup.rsplit('/').find_map(|part| {
+        let part = part.strip_suffix(".scope").unwrap_or(part);
+        let id = part.rsplit(['-', ':']).next()?;
+        let is_id = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_id.then(|| id.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn container_ids_are_found_in_the_paths_of_the_common_runtimes() {
+        let id = "0123456789abcdef".repeat(4);
+        for path in [
+            format!("/docker/{id}"),
+            format!("/system.slice/docker-{id}.scope"),
+            format!("/kubepods.slice/kubepods-pod1.slice/cri-containerd-{id}.scope"),
+            format!("/machine.slice/libpod-{id}.scope/container"),
+        ] {
+            assert_eq!(container_id(&path).as_deref(), Some(&id[..]), "{path}");
+        }
+        assert_eq!(container_id("/user.slice/session-1.scope"), None);
+    }
+
+    #[test]
+    fn command_lines_are_split_at_zeros() {
+        assert_eq!(argv(b"ls\0-l\0\0a b\0"), ["ls", "-l", "", "a b"]);
+        assert!(argv(b"").is_empty());
+    }
+}

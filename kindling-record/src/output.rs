@@ -1,0 +1,95 @@
+//! Where the capture goes: a file that only its owner can read, or the standard output.
+
+use std::{
+    fs::{File, Permissions},
+    io::{self, BufWriter, Write},
+    os::unix::fs::PermissionsExt,
+};
+
+use anyhow::{Context, Result};
+use rustix::fs::{Mode, OFlags};
+
+use crate::config::Destination;
+
+/// An open destination.
+pub(crate) enum Output {
+    File(BufWriter<File>),
+    Stdout(BufWriter<io::Stdout>),
+}
+
+impl Output {
+    /// Opens the destination. An existing file is replaced; a symbolic link is refused, because the
+    /// recorder may run as root in a directory that others can write.
+    ///
+    /// # Errors
+    /// If the file cannot be created.
+    pub(crate) fn open(destination: &Destination) -> Result<Self> {
+        let Destination::File(path) = destination else {
+            return Ok(Output::Stdout(BufWriter::new(io::stdout())));
+        };
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|error| match error {
+                rustix::io::Errno::LOOP => {
+                    io::Error::other("it is a symbolic link; name the file itself")
+                }
+                error => error.into(),
+            })
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        let file = File::from(file);
+        // A file that was there keeps its permissions unless they are set.
+        if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            file.set_permissions(Permissions::from_mode(0o600))
+                .with_context(|| format!("cannot make {} private", path.display()))?;
+        }
+        Ok(Output::File(BufWriter::new(file)))
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Output::File(file) => file.write(bytes),
+            Output::Stdout(stdout) => stdout.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Output::File(file) => file.flush(),
+            Output::Stdout(stdout) => stdout.flush(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capture_is_private_and_replaces_what_was_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.kndl");
+        std::fs::write(&path, "old and longer").unwrap();
+        let mut output = Output::open(&Destination::File(path.clone())).unwrap();
+        output.write_all(b"new").unwrap();
+        output.flush().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    }
+
+    #[test]
+    fn a_symbolic_link_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, link) = (dir.path().join("target"), dir.path().join("link"));
+        std::fs::write(&target, "kept").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let error = Output::open(&Destination::File(link)).err().unwrap();
+        assert!(format!("{error:#}").contains("symbolic link"));
+        assert_eq!(std::fs::read(&target).unwrap(), b"kept");
+    }
+}

@@ -1,0 +1,365 @@
+//! The BPF side: open, configure, load, attach, source by source. Owns the skeleton.
+
+use std::{
+    io::Read,
+    mem::MaybeUninit,
+    os::fd::{AsFd, AsRawFd},
+};
+
+use anyhow::{Context, Result, anyhow};
+use libbpf_rs::{
+    Iter, Link, MapCore, MapFlags, MapHandle, MapType, OpenObject,
+    skel::{OpenSkel, Skel, SkelBuilder},
+};
+use perf_event::{Builder, Counter, events::Software};
+
+use crate::{
+    config::RecordConfig,
+    cpus::Cpus,
+    raw::Kind,
+    skeleton::{KindlingSkel, KindlingSkelBuilder, OpenKindlingSkel},
+    sources::{Missing, PROGRAMS, SAMPLES, SourceSpec},
+    spec,
+};
+
+/// `PHASE_END` in `maps.bpf.h`.
+const PHASE_END: u32 = 1;
+/// How often the iterator looks for threads that were born while it ran.
+const FIND_ROUNDS: usize = 8;
+
+/// The loaded programs with their rings. Dropping it detaches them all.
+pub(crate) struct Probes<'obj> {
+    skeleton: KindlingSkel<'obj>,
+    /// The rings, one per cache domain.
+    pub(crate) rings: Vec<MapHandle>,
+    links: Vec<Link>,
+    iterator: Option<Link>,
+    samplers: Vec<Counter>,
+    last_lost: Vec<[u64; 16]>,
+}
+
+/// What loading gave: the probes, and for each source whether it is there.
+pub(crate) type Attached = Vec<(SourceSpec, Result<(), Missing>)>;
+
+impl<'obj> Probes<'obj> {
+    /// Loads and attaches what this host allows of `wanted`.
+    ///
+    /// # Errors
+    /// If a source is missing without which nothing can be recorded.
+    pub(crate) fn attach(
+        object: &'obj mut MaybeUninit<OpenObject>,
+        config: &RecordConfig,
+        cpus: &Cpus,
+    ) -> Result<(Self, Attached)> {
+        let wanted: Vec<SourceSpec> = PROGRAMS
+            .into_iter()
+            .filter(|source| config.sample_hz > 0 || source.name != SAMPLES)
+            .collect();
+        let missing = unloadable(&wanted, config, cpus);
+        if let Some((source, missing)) = missing.iter().find(|(source, _)| source.required) {
+            return Err(anyhow!("cannot record {}: {missing}", source.name));
+        }
+        let loadable: Vec<SourceSpec> = wanted
+            .iter()
+            .copied()
+            .filter(|source| missing.iter().all(|(other, _)| other.name != source.name))
+            .collect();
+        let (skeleton, rings) = load(object, &loadable, config, cpus)
+            .map_err(|missing| anyhow!("cannot load the BPF programs: {missing}"))?;
+        let mut probes = Self {
+            skeleton,
+            rings,
+            links: Vec::new(),
+            iterator: None,
+            samplers: Vec::new(),
+            last_lost: vec![[0; 16]; cpus.highest + 1],
+        };
+        probes.set_started();
+        let mut attached: Attached = missing
+            .into_iter()
+            .map(|(source, missing)| (source, Err(missing)))
+            .collect();
+        for source in loadable {
+            let outcome = probes.attach_source(&source, config, cpus);
+            if let (Err(missing), true) = (&outcome, source.required) {
+                return Err(anyhow!("cannot record {}: {missing}", source.name));
+            }
+            attached.push((source, outcome));
+        }
+        Ok((probes, attached))
+    }
+
+    fn attach_source(
+        &mut self,
+        source: &SourceSpec,
+        config: &RecordConfig,
+        cpus: &Cpus,
+    ) -> Result<(), Missing> {
+        if source.name == SAMPLES {
+            return self.attach_samples(config.sample_hz, cpus);
+        }
+        let mut links = Vec::new();
+        for name in source.programs {
+            let link = attach_program(&self.skeleton, name)?;
+            if *name == "iter_tasks" {
+                self.iterator = Some(link);
+            } else {
+                links.push(link);
+            }
+        }
+        self.links.append(&mut links);
+        Ok(())
+    }
+
+    fn attach_samples(&mut self, sample_hz: u32, cpus: &Cpus) -> Result<(), Missing> {
+        for &cpu in &cpus.online {
+            let counter = sampler(cpu, sample_hz).map_err(|error| {
+                Missing::explain(
+                    &format!("perf_event_open on CPU {cpu}: {error}"),
+                    error.raw_os_error(),
+                )
+            })?;
+            let program = &self.skeleton.progs.sample;
+            let link = program
+                .attach_perf_event(counter.as_raw_fd())
+                .map_err(explain)?;
+            self.links.push(link);
+            self.samplers.push(counter);
+        }
+        Ok(())
+    }
+
+    fn set_started(&mut self) {
+        if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
+            bss.started_ts = crate::clocks::monotonic_ns() as u64;
+        }
+    }
+
+    /// Adds a process to the target, with all its threads and its children from now on. Returns how
+    /// many threads were found.
+    ///
+    /// # Errors
+    /// If the kernel's list of targets is full or the iterator fails.
+    pub(crate) fn add_target(&mut self, pid: u32) -> Result<u64> {
+        self.skeleton
+            .maps
+            .targets
+            .update(&pid.to_ne_bytes(), &[1], MapFlags::ANY)
+            .with_context(|| format!("cannot add process {pid} to the target"))?;
+        self.find_threads()
+    }
+
+    /// Marks all threads of the target that exist, until no new one turns up.
+    ///
+    /// # Errors
+    /// If the iterator fails.
+    pub(crate) fn find_threads(&mut self) -> Result<u64> {
+        let mut found = 0;
+        for _ in 0..FIND_ROUNDS {
+            if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
+                bss.iter_marked = 0;
+            }
+            self.iterate()?;
+            let marked = self
+                .skeleton
+                .maps
+                .bss_data
+                .as_deref()
+                .map_or(0, |bss| bss.iter_marked);
+            found += marked;
+            if marked == 0 {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Detaches everything, then has the open syscalls and the threads' accounts sent.
+    ///
+    /// # Errors
+    /// If the iterator fails.
+    pub(crate) fn end(&mut self) -> Result<()> {
+        self.links.clear();
+        self.samplers.clear();
+        if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
+            bss.iter_phase = PHASE_END;
+        }
+        self.iterate()
+    }
+
+    fn iterate(&self) -> Result<()> {
+        let Some(link) = &self.iterator else {
+            return Ok(());
+        };
+        let mut iterator = Iter::new(link).context("cannot run the task iterator")?;
+        let mut output = Vec::new();
+        iterator
+            .read_to_end(&mut output)
+            .context("cannot run the task iterator")?;
+        Ok(())
+    }
+
+    /// Records that found no room since the last call, per CPU and kind.
+    pub(crate) fn new_losses(&mut self) -> Vec<(u16, Kind, u64)> {
+        let mut losses = Vec::new();
+        let Some(bss) = self.skeleton.maps.bss_data.as_deref() else {
+            return losses;
+        };
+        for (cpu, (last, now)) in self.last_lost.iter_mut().zip(&bss.lost).enumerate() {
+            for kind in Kind::ALL {
+                let (before, after) = (&mut last[kind as usize], now[kind as usize]);
+                if after > *before {
+                    losses.push((cpu as u16, kind, after - *before));
+                    *before = after;
+                }
+            }
+        }
+        losses
+    }
+}
+
+/// Tells for each source whether this host can record it, by trying.
+pub(crate) fn diagnose(config: &RecordConfig, cpus: &Cpus) -> Attached {
+    PROGRAMS
+        .into_iter()
+        .map(|source| (source, try_source(&source, config, cpus)))
+        .collect()
+}
+
+fn try_source(source: &SourceSpec, config: &RecordConfig, cpus: &Cpus) -> Result<(), Missing> {
+    let mut object = MaybeUninit::uninit();
+    let (skeleton, rings) = load(&mut object, &[*source], config, cpus)?;
+    let mut probes = Probes {
+        skeleton,
+        rings,
+        links: Vec::new(),
+        iterator: None,
+        samplers: Vec::new(),
+        last_lost: Vec::new(),
+    };
+    probes.attach_source(source, config, cpus)
+}
+
+/// The sources that cannot be loaded. Only when all together fail is each tried alone.
+fn unloadable(
+    wanted: &[SourceSpec],
+    config: &RecordConfig,
+    cpus: &Cpus,
+) -> Vec<(SourceSpec, Missing)> {
+    let mut object = MaybeUninit::uninit();
+    if load(&mut object, wanted, config, cpus).is_ok() {
+        return Vec::new();
+    }
+    let tried = wanted.iter().map(|source| {
+        let mut object = MaybeUninit::uninit();
+        (
+            *source,
+            load(&mut object, &[*source], config, cpus).map(drop),
+        )
+    });
+    tried
+        .filter_map(|(source, outcome)| Some((source, outcome.err()?)))
+        .collect()
+}
+
+fn load<'obj>(
+    object: &'obj mut MaybeUninit<OpenObject>,
+    sources: &[SourceSpec],
+    config: &RecordConfig,
+    cpus: &Cpus,
+) -> Result<(KindlingSkel<'obj>, Vec<MapHandle>), Missing> {
+    let mut open = KindlingSkelBuilder::default()
+        .open(object)
+        .map_err(explain)?;
+    for mut program in open.open_object_mut().progs_mut() {
+        let name = program.name().to_string_lossy().into_owned();
+        let wanted = sources
+            .iter()
+            .any(|source| source.programs.contains(&name.as_str()));
+        program.set_autoload(wanted);
+    }
+    configure(&mut open, config, cpus);
+    let rings = create_rings(config, cpus).map_err(explain)?;
+    if let Some(ring) = rings.first() {
+        open.maps
+            .rings
+            .set_inner_map_fd(ring.as_fd())
+            .map_err(explain)?;
+    }
+    let skeleton = open.load().map_err(explain)?;
+    for (index, ring) in rings.iter().enumerate() {
+        let key = (index as u32).to_ne_bytes();
+        let fd = ring.as_fd().as_raw_fd().to_ne_bytes();
+        skeleton
+            .maps
+            .rings
+            .update(&key, &fd, MapFlags::ANY)
+            .map_err(explain)?;
+    }
+    Ok((skeleton, rings))
+}
+
+fn configure(open: &mut OpenKindlingSkel<'_>, config: &RecordConfig, cpus: &Cpus) {
+    let Some(settings) = open.maps.rodata_data.as_deref_mut() else {
+        return;
+    };
+    settings.cfg_all = config.target.is_all();
+    settings.cfg_payloads = config.payload_bytes > 0;
+    settings.cfg_switch_stacks = config.switch_stacks;
+    settings.cfg_payload_bytes = config.payload_bytes;
+    settings.cfg_self_tgid = std::process::id();
+    for (cpu, &domain) in cpus
+        .domain_of
+        .iter()
+        .enumerate()
+        .take(settings.cfg_ring_of_cpu.len())
+    {
+        settings.cfg_ring_of_cpu[cpu] = domain;
+    }
+    if let Some(table) = kindling_format::syscalls::table(std::env::consts::ARCH) {
+        spec::fill(table, &mut settings.cfg_syscalls);
+    }
+}
+
+fn create_rings(config: &RecordConfig, cpus: &Cpus) -> libbpf_rs::Result<Vec<MapHandle>> {
+    let options = libbpf_rs::libbpf_sys::bpf_map_create_opts {
+        sz: size_of::<libbpf_rs::libbpf_sys::bpf_map_create_opts>() as _,
+        ..Default::default()
+    };
+    let bytes = config.ring_bytes(cpus.domains);
+    (0..cpus.domains)
+        .map(|_| MapHandle::create(MapType::RingBuf, Some("ring"), 0, 0, bytes, &options))
+        .collect()
+}
+
+fn attach_program(skeleton: &KindlingSkel<'_>, name: &str) -> Result<Link, Missing> {
+    let mut programs = skeleton.object().progs_mut();
+    let Some(program) = programs.find(|program| program.name() == name) else {
+        return Err(Missing::explain(
+            &format!("the BPF object has no program {name}"),
+            None,
+        ));
+    };
+    program.attach().map_err(explain)
+}
+
+fn sampler(cpu: usize, hz: u32) -> std::io::Result<Counter> {
+    let mut builder = Builder::new(Software::CPU_CLOCK);
+    builder.any_pid().one_cpu(cpu).sample_frequency(hz.into());
+    let mut counter = builder.build()?;
+    counter.enable()?;
+    Ok(counter)
+}
+
+fn explain(error: libbpf_rs::Error) -> Missing {
+    use libbpf_rs::ErrorKind;
+    let code = match error.kind() {
+        ErrorKind::PermissionDenied => Some(1),
+        ErrorKind::NotFound => Some(2),
+        ErrorKind::InvalidInput => Some(22),
+        ErrorKind::OutOfMemory => Some(12),
+        ErrorKind::Unsupported => Some(95),
+        _ => None,
+    };
+    Missing::explain(&error, code)
+}

@@ -1,0 +1,397 @@
+//! A recording from start to end: wires the stages and decides when to stop.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    mem::MaybeUninit,
+    rc::Rc,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use kindling_format::{
+    Header, Summary,
+    header::{Moment, Options, Source},
+    schema::Loss,
+};
+use libbpf_rs::{RingBuffer, RingBufferBuilder};
+
+use crate::{
+    batch::Drain,
+    clocks,
+    command::{HeldCommand, RunningCommand},
+    config::{RecordConfig, Target},
+    cost::{self, CostMeter},
+    cpus::Cpus,
+    doctor::to_source,
+    encoder::Encoder,
+    host,
+    mappings::{MappedFile, MappingSource},
+    output::Output,
+    probes::{Attached, Probes},
+    sources::{MAPPINGS, Missing},
+};
+
+/// A round that finds more than this part of a ring full is followed by the next at once.
+const BUSY_PART: u64 = 8;
+/// How long the rings are left alone after a round that found little, and after one that found
+/// nothing.
+const QUIET: Duration = Duration::from_millis(5);
+const IDLE: Duration = Duration::from_millis(20);
+/// Records that are taken from the rings before the clock is looked at.
+const ROUND: usize = 16_384;
+/// How often the recorder looks at its own cost and at what was lost.
+const METER_INTERVAL_NS: i64 = 1_000_000_000;
+/// How often the clocks are compared.
+const CLOCK_INTERVAL_NS: i64 = 60_000_000_000;
+/// A segment is cut when a table has this many rows, or after the flush interval.
+const SEGMENT_ROWS: usize = 65_536;
+
+/// What a recording came to.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) duration_ns: i64,
+    pub(crate) records: u64,
+    pub(crate) lost: BTreeMap<String, u64>,
+    pub(crate) size_bytes: u64,
+    pub(crate) missing: Vec<Source>,
+}
+
+/// Records as `config` says until the target ends, the time is over or `stop` is set.
+///
+/// # Errors
+/// If the host does not allow recording, the command cannot be started, or the capture cannot be
+/// written.
+pub(crate) fn run(config: &RecordConfig, stop: &AtomicBool) -> Result<Outcome> {
+    let cpus = Cpus::of_host();
+    // The command's process is made first: it is not to inherit the rings.
+    let held = match &config.target {
+        Target::Command(argv) => Some(HeldCommand::start(argv).context("cannot start a process")?),
+        _ => None,
+    };
+    let mut object = MaybeUninit::uninit();
+    let (probes, attached) = Probes::attach(&mut object, config, &cpus)?;
+    let (mappings, mapping_source) = open_mappings(&cpus);
+    let sources = to_sources(attached, mapping_source);
+    let start = clocks::now();
+    let header = header(config, &cpus, start, sources.clone());
+    let encoder = Encoder::start(Output::open(&config.destination)?, &header)?;
+    let drain = Rc::new(RefCell::new(Drain::new(config.sample_hz)));
+    let session = Session {
+        rings: ring_buffer(&probes, &drain)?,
+        ring_bytes: config.ring_bytes(cpus.domains).into(),
+        config,
+        probes,
+        mappings,
+        pending: Vec::new(),
+        encoder,
+        drain,
+        meter: CostMeter::new(start.monotonic_ns),
+        lost: BTreeMap::new(),
+        start,
+        last_meter_ns: start.monotonic_ns,
+        last_clock_ns: start.monotonic_ns,
+        last_cut_ns: start.monotonic_ns,
+    };
+    let missing = sources
+        .into_iter()
+        .filter(|source| !source.available)
+        .collect();
+    session.record(held, stop, missing)
+}
+
+fn ring_buffer(probes: &Probes<'_>, drain: &Rc<RefCell<Drain>>) -> Result<RingBuffer<'static>> {
+    let mut builder = RingBufferBuilder::new();
+    for ring in &probes.rings {
+        let drain = Rc::clone(drain);
+        let take = move |bytes: &[u8]| {
+            drain.borrow_mut().record(bytes);
+            0
+        };
+        builder.add(ring, take).context("cannot read a ring")?;
+    }
+    builder.build().context("cannot read the rings")
+}
+
+struct Session<'a, 'obj> {
+    config: &'a RecordConfig,
+    rings: RingBuffer<'static>,
+    ring_bytes: u64,
+    probes: Probes<'obj>,
+    mappings: Option<MappingSource>,
+    /// Mappings of processes that are not known yet to be of the target.
+    pending: Vec<MappedFile>,
+    encoder: Encoder,
+    drain: Rc<RefCell<Drain>>,
+    meter: CostMeter,
+    lost: BTreeMap<String, u64>,
+    start: Moment,
+    last_meter_ns: i64,
+    last_clock_ns: i64,
+    last_cut_ns: i64,
+}
+
+impl Session<'_, '_> {
+    fn record(
+        mut self,
+        held: Option<HeldCommand>,
+        stop: &AtomicBool,
+        missing: Vec<Source>,
+    ) -> Result<Outcome> {
+        self.drain.borrow_mut().batch.clock(self.start);
+        let mut command = self.begin(held)?;
+        let reason = loop {
+            let busy = self.round();
+            if !self.keep_up() {
+                break "the capture could not be written";
+            }
+            if let Some(reason) = self.reason_to_stop(command.as_mut(), stop)? {
+                break reason;
+            }
+            if let Some(rest) = busy {
+                std::thread::sleep(rest);
+            }
+        };
+        let outcome = self.end(command.as_ref(), reason, missing);
+        if let Some(command) = &mut command {
+            command.terminate().context("cannot end the command")?;
+        }
+        outcome
+    }
+
+    /// Marks the target; from here on its events arrive.
+    fn begin(&mut self, held: Option<HeldCommand>) -> Result<Option<RunningCommand>> {
+        match &self.config.target {
+            Target::Pids(pids) => {
+                for &pid in pids {
+                    if self.probes.add_target(pid)? == 0 {
+                        anyhow::bail!("process {pid} has ended");
+                    }
+                }
+            }
+            Target::All => {
+                self.probes.find_threads()?;
+            }
+            Target::Command(_) => {}
+        }
+        let Some(held) = held else { return Ok(None) };
+        self.drain.borrow_mut().lives.held = Some(held.pid());
+        self.probes.add_target(held.pid())?;
+        let program = match &self.config.target {
+            Target::Command(argv) => argv.first().map_or("", String::as_str),
+            _ => "",
+        };
+        Ok(Some(
+            held.release()
+                .with_context(|| format!("cannot run {program}"))?,
+        ))
+    }
+
+    /// Takes what waits in the rings, within limits; says how long to rest before the next round.
+    fn round(&mut self) -> Option<Duration> {
+        let before = self.drain.borrow().bytes;
+        let taken = self.rings.consume_raw_n(ROUND);
+        let bytes = self.drain.borrow().bytes - before;
+        self.meter.saw_ring(bytes);
+        match taken {
+            ..=0 => Some(IDLE),
+            _ if taken as usize >= ROUND || bytes > self.ring_bytes / BUSY_PART => None,
+            _ => Some(QUIET),
+        }
+    }
+
+    /// Does what is due by the clock; `false` if the capture cannot be written any more.
+    fn keep_up(&mut self) -> bool {
+        let now = clocks::monotonic_ns();
+        if now - self.last_meter_ns >= METER_INTERVAL_NS {
+            self.read_meter(now);
+        }
+        if now - self.last_clock_ns >= CLOCK_INTERVAL_NS {
+            self.drain.borrow_mut().batch.clock(clocks::now());
+            self.last_clock_ns = now;
+        }
+        let is_due = now - self.last_cut_ns >= self.config.flush.as_nanos() as i64;
+        if is_due || self.drain.borrow().batch.longest() >= SEGMENT_ROWS {
+            self.last_cut_ns = now;
+            return self.cut();
+        }
+        true
+    }
+
+    fn reason_to_stop(
+        &self,
+        command: Option<&mut RunningCommand>,
+        stop: &AtomicBool,
+    ) -> Result<Option<&'static str>> {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(Some("interrupted"));
+        }
+        if let Some(command) = command
+            && command.has_ended().context("cannot wait for the command")?
+        {
+            return Ok(Some("command ended"));
+        }
+        let elapsed = clocks::monotonic_ns() - self.start.monotonic_ns;
+        if self
+            .config
+            .duration
+            .is_some_and(|duration| elapsed >= duration.as_nanos() as i64)
+        {
+            return Ok(Some("duration"));
+        }
+        let is_pids = matches!(self.config.target, Target::Pids(_));
+        let ended = is_pids && !self.drain.borrow().lives.any_target_alive();
+        Ok((ended && self.drain.borrow().records > 0).then_some("target ended"))
+    }
+
+    /// Hands the batch to the encoder.
+    fn cut(&mut self) -> bool {
+        self.take_mappings();
+        let mut drain = self.drain.borrow_mut();
+        if drain.batch.is_empty() {
+            return true;
+        }
+        let batch = std::mem::take(&mut drain.batch);
+        drop(drain);
+        self.encoder.send(batch)
+    }
+
+    /// Mappings come by another way than the rings: those of processes that the rings have not
+    /// named yet wait for one more segment.
+    fn take_mappings(&mut self) {
+        let Some(source) = &mut self.mappings else {
+            return;
+        };
+        let mut new = Vec::new();
+        let lost = source.drain(|mapped| new.push(mapped));
+        let mut drain = self.drain.borrow_mut();
+        let waited = std::mem::take(&mut self.pending);
+        let known = |drain: &Drain, mapped: &MappedFile| drain.lives.targets.contains(&mapped.pid);
+        let (ours, others): (Vec<_>, Vec<_>) = new.into_iter().partition(|map| known(&drain, map));
+        let late: Vec<_> = waited
+            .into_iter()
+            .filter(|map| known(&drain, map))
+            .collect();
+        drain.batch.mapped.extend(late.into_iter().chain(ours));
+        drop(drain);
+        self.pending = others;
+        if lost > 0 {
+            self.lose(
+                None,
+                MAPPINGS,
+                "perf ring full",
+                lost,
+                clocks::monotonic_ns(),
+            );
+        }
+    }
+
+    fn read_meter(&mut self, now_ns: i64) {
+        for (cpu, kind, count) in self.probes.new_losses() {
+            self.lose(Some(cpu), kind.table(), "ring full", count, now_ns);
+        }
+        let malformed = std::mem::take(&mut self.drain.borrow_mut().malformed);
+        if malformed > 0 {
+            self.lose(None, "unknown", "malformed record", malformed, now_ns);
+        }
+        let mut drain = self.drain.borrow_mut();
+        let cost = self
+            .meter
+            .read(now_ns, drain.records, self.encoder.written_bytes());
+        drain.batch.overhead.push(cost);
+        self.last_meter_ns = now_ns;
+    }
+
+    fn lose(&mut self, cpu: Option<u16>, source: &str, cause: &str, count: u64, now_ns: i64) {
+        *self.lost.entry(source.to_owned()).or_insert(0) += count;
+        self.drain.borrow_mut().batch.losses.push(Loss {
+            ts: self.last_meter_ns,
+            end_ts: now_ns,
+            cpu,
+            source: source.to_owned(),
+            cause: cause.to_owned(),
+            count,
+        });
+    }
+
+    fn end(
+        mut self,
+        command: Option<&RunningCommand>,
+        reason: &'static str,
+        missing: Vec<Source>,
+    ) -> Result<Outcome> {
+        self.probes.end()?;
+        while self.rings.consume_raw_n(ROUND) > 0 && self.cut_if_full() {}
+        let end = clocks::now();
+        self.read_meter(end.monotonic_ns);
+        self.drain.borrow_mut().batch.clock(end);
+        self.cut();
+        let records = self.drain.borrow().records;
+        let summary = Summary {
+            end,
+            reason: reason.to_owned(),
+            rows: BTreeMap::new(),
+            lost: self.lost.clone(),
+            exit_status: command.and_then(RunningCommand::wait_status),
+            recorder_cpu_ns: cost::cpu_ns(),
+        };
+        let size_bytes = self.encoder.finish(&summary)?;
+        Ok(Outcome {
+            duration_ns: end.monotonic_ns - self.start.monotonic_ns,
+            records,
+            lost: self.lost,
+            size_bytes,
+            missing,
+        })
+    }
+
+    fn cut_if_full(&mut self) -> bool {
+        let is_full = self.drain.borrow().batch.longest() >= SEGMENT_ROWS;
+        !is_full || self.cut()
+    }
+}
+
+fn open_mappings(cpus: &Cpus) -> (Option<MappingSource>, Source) {
+    let (source, outcome) = match MappingSource::open(&cpus.online) {
+        Ok(source) => (Some(source), Ok(())),
+        Err(error) => {
+            let what = format!("perf_event_open: {error}");
+            (None, Err(Missing::explain(&what, error.raw_os_error())))
+        }
+    };
+    (
+        source,
+        to_source(MAPPINGS, "which code runs where, for symbols", outcome),
+    )
+}
+
+fn to_sources(attached: Attached, mappings: Source) -> Vec<Source> {
+    let programs = attached
+        .into_iter()
+        .map(|(source, outcome)| to_source(source.name, source.gives, outcome));
+    programs.chain([mappings]).collect()
+}
+
+fn header(config: &RecordConfig, cpus: &Cpus, start: Moment, sources: Vec<Source>) -> Header {
+    let (target, command, pids) = match &config.target {
+        Target::Command(argv) => ("command", argv.clone(), Vec::new()),
+        Target::Pids(pids) => ("pids", Vec::new(), pids.clone()),
+        Target::All => ("all", Vec::new(), Vec::new()),
+    };
+    Header {
+        tool: concat!("kindling-record ", env!("CARGO_PKG_VERSION")).to_owned(),
+        host: host::describe(cpus),
+        start,
+        options: Options {
+            target: target.to_owned(),
+            command,
+            pids,
+            payload_bytes: config.payload_bytes,
+            sample_hz: config.sample_hz,
+            flush_interval_ns: config.flush.as_nanos() as i64,
+        },
+        sources,
+        ..Header::default()
+    }
+}

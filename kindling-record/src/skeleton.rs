@@ -1,0 +1,10 @@
+//! The generated skeleton of the BPF object: maps, programs and record types.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::undocumented_unsafe_blocks
+)]
+
+include!(concat!(env!("OUT_DIR"), "/kindling.skel.rs"));

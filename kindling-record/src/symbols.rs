@@ -1,0 +1,348 @@
+//! Addresses to frames and symbols, while the files that explain them are still there.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
+
+use blazesym::symbolize::{
+    CodeInfo, Input, Sym, Symbolized, Symbolizer,
+    source::{Elf, Kernel, Source},
+};
+use kindling_format::schema::{
+    Frame, FrameColumns, Mapping, MappingColumns, Stack, StackColumns, Symbol, SymbolColumns, Table,
+};
+
+use crate::{batch::RawStack, lives::SpaceEvent, mappings::MappedFile};
+
+const KERNEL: &str = "[kernel]";
+const UNKNOWN: &str = "[unknown]";
+
+/// The executable mappings of the processes, over time.
+#[derive(Debug, Default)]
+struct Spaces {
+    by_pid: HashMap<u32, Vec<MappedFile>>,
+}
+
+impl Spaces {
+    /// The mapping of `pid` that held `address` at `ts`: the latest that began before.
+    fn find(&self, pid: u32, address: u64, ts: i64) -> Option<&MappedFile> {
+        let mapped = self.by_pid.get(&pid)?;
+        let holds = |map: &&MappedFile| map.start <= address && address < map.end;
+        let mut holding = mapped.iter().rev().filter(holds);
+        // A stack that was taken before the mapping's record was written still belongs to it.
+        holding
+            .clone()
+            .find(|map| map.ts <= ts)
+            .or_else(|| holding.next())
+    }
+
+    fn fork(&mut self, parent: u32, child: u32) {
+        if let Some(mapped) = self.by_pid.get(&parent).cloned() {
+            self.by_pid.insert(child, mapped);
+        }
+    }
+}
+
+/// Turns raw stacks into the rows of `stacks`, `frames`, `symbols` and `mappings`.
+pub(crate) struct Symbols {
+    spaces: Spaces,
+    symbolizer: Symbolizer,
+    frames: HashMap<(String, u64), u32>,
+    symbols: HashMap<Symbol, u32>,
+}
+
+/// The rows that a batch adds.
+#[derive(Debug, Default)]
+pub(crate) struct SymbolRows {
+    pub(crate) mappings: MappingColumns,
+    pub(crate) stacks: StackColumns,
+    pub(crate) frames: FrameColumns,
+    pub(crate) symbols: SymbolColumns,
+}
+
+impl Symbols {
+    pub(crate) fn new() -> Self {
+        let symbolizer = Symbolizer::builder()
+            .enable_code_info(true)
+            .enable_inlined_fns(true)
+            .enable_demangling(true)
+            .build();
+        Self {
+            spaces: Spaces::default(),
+            symbolizer,
+            frames: HashMap::new(),
+            symbols: HashMap::new(),
+        }
+    }
+
+    /// Takes in what happened to address spaces, in the order of time, then names the stacks.
+    pub(crate) fn rows(
+        &mut self,
+        spaces: Vec<(i64, SpaceEvent)>,
+        mut mapped: Vec<MappedFile>,
+        stacks: Vec<RawStack>,
+    ) -> SymbolRows {
+        let mut rows = SymbolRows::default();
+        mapped.sort_by_key(|map| map.ts);
+        let mut mapped = mapped.into_iter().peekable();
+        for (ts, event) in spaces {
+            while let Some(map) = mapped.next_if(|map| map.ts < ts) {
+                self.map(map, &mut rows);
+            }
+            match event {
+                SpaceEvent::Fork { parent, child } => self.spaces.fork(parent, child),
+                // The old program's mappings are kept: its last stacks may still be unnamed.
+                SpaceEvent::Exec { .. } | SpaceEvent::Found { .. } => {}
+            }
+        }
+        mapped.for_each(|map| self.map(map, &mut rows));
+        for stack in stacks {
+            let frames = self.frames_of(&stack, &mut rows);
+            rows.stacks.push(Stack {
+                id: stack.id,
+                frames,
+            });
+        }
+        rows
+    }
+
+    fn map(&mut self, map: MappedFile, rows: &mut SymbolRows) {
+        rows.mappings.push(Mapping {
+            ts: map.ts,
+            pid: map.pid,
+            start: map.start,
+            end: map.end,
+            offset: map.offset,
+            path: map.path.clone(),
+            build_id: map.build_id.clone(),
+        });
+        self.spaces.by_pid.entry(map.pid).or_default().push(map);
+    }
+
+    fn frames_of(&mut self, stack: &RawStack, rows: &mut SymbolRows) -> Vec<u32> {
+        let mut frames = Vec::with_capacity(stack.kernel.len() + stack.user.len());
+        for (depth, &address) in stack.kernel.iter().enumerate() {
+            let address = call_site(address, depth);
+            frames.push(self.frame(KERNEL, None, address, None, rows));
+        }
+        for (depth, &address) in stack.user.iter().enumerate() {
+            let address = call_site(address, depth);
+            let Some(map) = self.spaces.find(stack.pid, address, stack.ts).cloned() else {
+                frames.push(self.frame(UNKNOWN, None, address, None, rows));
+                continue;
+            };
+            let offset = address - map.start + map.offset;
+            let path = readable_path(&map.path, stack.pid);
+            frames.push(self.frame(&map.path, map.build_id, offset, path.as_deref(), rows));
+        }
+        frames
+    }
+
+    fn frame(
+        &mut self,
+        module: &str,
+        build_id: Option<String>,
+        offset: u64,
+        elf: Option<&Path>,
+        rows: &mut SymbolRows,
+    ) -> u32 {
+        let key = (module.to_owned(), offset);
+        if let Some(&id) = self.frames.get(&key) {
+            return id;
+        }
+        let symbol = match (module, elf) {
+            (KERNEL, _) => self.symbolize(
+                &Source::from(Kernel::default()),
+                Input::AbsAddr(offset),
+                rows,
+            ),
+            (_, Some(path)) => self.symbolize(
+                &Source::from(Elf::new(path)),
+                Input::FileOffset(offset),
+                rows,
+            ),
+            _ => None,
+        };
+        let id = self.frames.len() as u32 + 1;
+        rows.frames.push(Frame {
+            id,
+            module: module.to_owned(),
+            build_id,
+            offset,
+            symbol,
+        });
+        self.frames.insert(key, id);
+        id
+    }
+
+    /// The id of the innermost function there.
+    fn symbolize(
+        &mut self,
+        source: &Source<'_>,
+        input: Input<u64>,
+        rows: &mut SymbolRows,
+    ) -> Option<u32> {
+        let chain = match self.symbolizer.symbolize_single(source, input) {
+            Ok(Symbolized::Sym(sym)) => inline_chain(&sym),
+            // A missing symbol is not an error: the frame keeps its module and offset.
+            _ => return None,
+        };
+        chain.into_iter().fold(None, |outer, symbol| {
+            Some(self.intern(
+                Symbol {
+                    inlined_in: outer,
+                    ..symbol
+                },
+                rows,
+            ))
+        })
+    }
+
+    fn intern(&mut self, symbol: Symbol, rows: &mut SymbolRows) -> u32 {
+        let next = self.symbols.len() as u32 + 1;
+        let id = *self.symbols.entry(symbol.clone()).or_insert(next);
+        if id == next {
+            rows.symbols.push(Symbol { id, ..symbol });
+        }
+        id
+    }
+}
+
+/// For callers, the address behind the call instruction is known; the byte before is in the call.
+fn call_site(address: u64, depth: usize) -> u64 {
+    if depth == 0 {
+        address
+    } else {
+        address.wrapping_sub(1)
+    }
+}
+
+/// The function with what was inlined into it there, outermost first.
+fn inline_chain(sym: &Sym<'_>) -> Vec<Symbol> {
+    let symbol = |name: &str, code: Option<&CodeInfo<'_>>| Symbol {
+        name: name.to_owned(),
+        file: code.map(|code| code.to_path().to_string_lossy().into_owned()),
+        line: code.and_then(|code| code.line),
+        ..Symbol::default()
+    };
+    let mut chain = vec![symbol(&sym.name, sym.code_info.as_deref())];
+    chain.extend(
+        sym.inlined
+            .iter()
+            .map(|inlined| symbol(&inlined.name, inlined.code_info.as_ref())),
+    );
+    chain
+}
+
+/// Where the recorder can read a file that `pid` has mapped: processes in a container have paths of
+/// their own.
+fn readable_path(path: &str, pid: u32) -> Option<PathBuf> {
+    if !path.starts_with('/') {
+        return None;
+    }
+    let here = PathBuf::from(path);
+    if here.exists() {
+        return Some(here);
+    }
+    let there = PathBuf::from(format!("/proc/{pid}/root{path}"));
+    there.exists().then_some(there)
+}
+
+impl SymbolRows {
+    /// The encoded members, in the order of the file.
+    pub(crate) fn encode(
+        self,
+    ) -> Result<Vec<kindling_format::EncodedMember>, kindling_format::FormatError> {
+        Ok(vec![
+            Mapping::encode(self.mappings)?,
+            Symbol::encode(self.symbols)?,
+            Frame::encode(self.frames)?,
+            Stack::encode(self.stacks)?,
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mapped(ts: i64, start: u64, path: &str) -> MappedFile {
+        let end = start + 0x1000;
+        MappedFile {
+            ts,
+            pid: 1,
+            start,
+            end,
+            offset: 0x2000,
+            path: path.into(),
+            build_id: None,
+        }
+    }
+
+    #[test]
+    fn an_address_belongs_to_the_mapping_of_its_time() {
+        let mut spaces = Spaces::default();
+        spaces.by_pid.insert(
+            1,
+            vec![mapped(10, 0x1000, "old"), mapped(20, 0x1000, "new")],
+        );
+        let path = |ts| spaces.find(1, 0x1004, ts).map(|map| map.path.as_str());
+        assert_eq!(
+            (path(15), path(25), path(5)),
+            (Some("old"), Some("new"), Some("new"))
+        );
+        assert!(spaces.find(1, 0x2000, 25).is_none());
+    }
+
+    #[test]
+    fn a_child_has_the_mappings_of_its_parent() {
+        let mut symbols = Symbols::new();
+        let fork = vec![(
+            15,
+            SpaceEvent::Fork {
+                parent: 1,
+                child: 2,
+            },
+        )];
+        symbols.rows(
+            fork,
+            vec![mapped(10, 0x1000, "before"), mapped(20, 0x3000, "after")],
+            vec![],
+        );
+        assert!(symbols.spaces.find(2, 0x1004, 30).is_some());
+        assert!(symbols.spaces.find(2, 0x3004, 30).is_none());
+    }
+
+    #[test]
+    fn a_stack_becomes_frames_that_mean_the_same_everywhere() {
+        let mut symbols = Symbols::new();
+        let stack = RawStack {
+            id: 1,
+            ts: 30,
+            pid: 1,
+            kernel: vec![],
+            user: vec![0x1008, 0x1010, 0x9],
+        };
+        let rows = symbols.rows(
+            vec![],
+            vec![mapped(10, 0x1000, "/no/such/file")],
+            vec![stack],
+        );
+        assert_eq!(
+            (rows.stacks.len(), rows.frames.len(), rows.symbols.len()),
+            (1, 3, 0)
+        );
+        assert!(
+            symbols
+                .frames
+                .contains_key(&("/no/such/file".to_owned(), 0x2008))
+        );
+        assert!(
+            symbols
+                .frames
+                .contains_key(&("/no/such/file".to_owned(), 0x200f))
+        );
+        assert!(symbols.frames.contains_key(&(UNKNOWN.to_owned(), 8)));
+    }
+}
