@@ -58,7 +58,9 @@ struct {
 	__type(value, struct thread_state);
 } threads SEC(".maps");
 
-/* Processes that the iterator is to mark. */
+/* Processes that the iterator is to mark: running ones, and the command before it is executed. */
+enum { TARGET_RUNNING = 1, TARGET_HELD = 2 };
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);

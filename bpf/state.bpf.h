@@ -42,13 +42,14 @@ static __always_inline u16 syscall_in_flight(struct task_struct *task, struct th
 static __always_inline void find_task(struct task_struct *task)
 {
 	u32 pid = task->tgid;
+	u8 *target = bpf_map_lookup_elem(&targets, &pid);
+	u16 syscall = KD_NO_SYSCALL;
 	struct thread_state *state;
 	struct kd_task record;
-	u16 syscall;
 
 	if (pid == cfg_self_tgid || !task->pid)
 		return;
-	if (!cfg_all && !bpf_map_lookup_elem(&targets, &pid))
+	if (!cfg_all && !target)
 		return;
 	state = bpf_task_storage_get(&threads, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!state) {
@@ -57,7 +58,9 @@ static __always_inline void find_task(struct task_struct *task)
 	}
 	if (state->target)
 		return;
-	syscall = syscall_in_flight(task, state);
+	/* A held command waits in a syscall of the recorder's. */
+	if (!target || *target != TARGET_HELD)
+		syscall = syscall_in_flight(task, state);
 	state->target = true;
 	__sync_fetch_and_add(&iter_marked, 1);
 	fill_task(&record, task, KD_TASK_FOUND);

@@ -533,7 +533,7 @@ table! {
         arg5: Option<u64>, Dict;
         /// Return value, negative errno included; null if it never returned while recorded.
         ret: Option<i64>, Dict;
-        /// The open file it worked on.
+        /// The open file that its first argument named.
         file: Option<u32>, Dict;
         /// Where the program called it, if recorded.
         stack: Option<u32>, Dict;

@@ -15,7 +15,6 @@ mod event {
     pub(super) const FORK: u8 = 2;
     pub(super) const EXEC: u8 = 3;
     pub(super) const EXIT: u8 = 5;
-    pub(super) const MET: u8 = 6;
     pub(super) const END: u8 = 7;
 }
 const NO_SYSCALL: u16 = 0xffff;
@@ -163,9 +162,8 @@ impl Lives {
                         .unwrap_or_default(),
                 );
             }
-            event::FOUND | event::MET if is_new && self.held != Some(pid) => {
-                read_identity(&mut process);
-            }
+            // Others than the target are named, not looked into.
+            event::FOUND if is_new && self.held != Some(pid) => read_identity(&mut process),
             event::EXIT => {
                 process.exit_ts = Some(ts);
                 process.exit_status = Some(get!(record, kd_task, exit_code));

@@ -38,6 +38,15 @@ pub(crate) struct Probes<'obj> {
     last_lost: Vec<[u64; 16]>,
 }
 
+/// How a process of the target is found, as in `maps.bpf.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TargetKind {
+    /// It runs: the syscalls that its threads are in belong to it.
+    Running = 1,
+    /// It is the command, waiting to be executed.
+    Held = 2,
+}
+
 /// What loading gave: the probes, and for each source whether it is there.
 pub(crate) type Attached = Vec<(SourceSpec, Result<(), Missing>)>;
 
@@ -74,7 +83,6 @@ impl<'obj> Probes<'obj> {
             samplers: Vec::new(),
             last_lost: vec![[0; 16]; cpus.highest + 1],
         };
-        probes.set_started();
         let mut attached: Attached = missing
             .into_iter()
             .map(|(source, missing)| (source, Err(missing)))
@@ -129,9 +137,10 @@ impl<'obj> Probes<'obj> {
         Ok(())
     }
 
-    fn set_started(&mut self) {
+    /// Says when recording begins: the time of syscalls that are found in flight.
+    pub(crate) fn set_start(&mut self, monotonic_ns: i64) {
         if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
-            bss.started_ts = crate::clocks::monotonic_ns() as u64;
+            bss.started_ts = monotonic_ns as u64;
         }
     }
 
@@ -140,11 +149,11 @@ impl<'obj> Probes<'obj> {
     ///
     /// # Errors
     /// If the kernel's list of targets is full or the iterator fails.
-    pub(crate) fn add_target(&mut self, pid: u32) -> Result<u64> {
+    pub(crate) fn add_target(&mut self, pid: u32, kind: TargetKind) -> Result<u64> {
         self.skeleton
             .maps
             .targets
-            .update(&pid.to_ne_bytes(), &[1], MapFlags::ANY)
+            .update(&pid.to_ne_bytes(), &[kind as u8], MapFlags::ANY)
             .with_context(|| format!("cannot add process {pid} to the target"))?;
         self.find_threads()
     }

@@ -29,7 +29,7 @@ use crate::{
     host,
     mappings::{MappedFile, MappingSource},
     output::Output,
-    probes::{Attached, Probes},
+    probes::{Attached, Probes, TargetKind},
     sources::{MAPPINGS, Missing},
 };
 
@@ -140,6 +140,7 @@ impl Session<'_, '_> {
         missing: Vec<Source>,
     ) -> Result<Outcome> {
         self.drain.borrow_mut().batch.clock(self.start);
+        self.probes.set_start(self.start.monotonic_ns);
         let mut command = self.begin(held)?;
         let reason = loop {
             let busy = self.round();
@@ -165,7 +166,7 @@ impl Session<'_, '_> {
         match &self.config.target {
             Target::Pids(pids) => {
                 for &pid in pids {
-                    if self.probes.add_target(pid)? == 0 {
+                    if self.probes.add_target(pid, TargetKind::Running)? == 0 {
                         anyhow::bail!("process {pid} has ended");
                     }
                 }
@@ -177,7 +178,7 @@ impl Session<'_, '_> {
         }
         let Some(held) = held else { return Ok(None) };
         self.drain.borrow_mut().lives.held = Some(held.pid());
-        self.probes.add_target(held.pid())?;
+        self.probes.add_target(held.pid(), TargetKind::Held)?;
         let program = match &self.config.target {
             Target::Command(argv) => argv.first().map_or("", String::as_str),
             _ => "",

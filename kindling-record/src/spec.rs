@@ -43,7 +43,8 @@ fn spec_of(syscall: &SyscallSpec) -> kd_syscall_spec {
 
 fn flags(syscall: &SyscallSpec) -> u8 {
     let mut flags = 0;
-    if syscall.args.first() == Some(&ArgKind::Fd) {
+    // A directory's descriptor counts too; AT_FDCWD is none.
+    if matches!(syscall.args.first(), Some(ArgKind::Fd | ArgKind::DirFd)) {
         flags |= HAS_FILE;
     }
     // dup and its kin are not here: they make a descriptor, not an open file.
@@ -118,7 +119,10 @@ mod tests {
             (of("read").args, of("read").flags, of("read").transfer),
             (3, HAS_FILE, 1)
         );
-        assert_eq!((of("openat").paths, of("openat").flags), (0b10, OPENS));
+        assert_eq!(
+            (of("openat").paths, of("openat").flags),
+            (0b10, HAS_FILE | OPENS)
+        );
         assert_eq!(
             (of("connect").sockaddr, of("connect").flags),
             (2, HAS_FILE | DESCRIBE)

@@ -1,7 +1,7 @@
 //! Addresses to frames and symbols, while the files that explain them are still there.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
 };
 
@@ -49,6 +49,8 @@ pub(crate) struct Symbols {
     spaces: Spaces,
     symbolizer: Symbolizer,
     frames: HashMap<(String, u64), u32>,
+    /// Kernel frames of BPF programs and of what runs them.
+    own_frames: HashSet<u32>,
     symbols: HashMap<Symbol, u32>,
 }
 
@@ -72,6 +74,7 @@ impl Symbols {
             spaces: Spaces::default(),
             symbolizer,
             frames: HashMap::new(),
+            own_frames: HashSet::new(),
             symbols: HashMap::new(),
         }
     }
@@ -123,10 +126,19 @@ impl Symbols {
     fn frames_of(&mut self, stack: &RawStack, rows: &mut SymbolRows) -> Vec<u32> {
         let mut frames = Vec::with_capacity(stack.kernel.len() + stack.user.len());
         for (depth, &address) in stack.kernel.iter().enumerate() {
-            let address = call_site(address, depth);
-            frames.push(self.frame(KERNEL, None, address, None, rows));
+            let frame = self.frame(KERNEL, None, call_site(address, depth), None, rows);
+            // The recorder's own programs stand on top of what they interrupted.
+            if !frames.is_empty() || !self.own_frames.contains(&frame) {
+                frames.push(frame);
+            }
         }
-        for (depth, &address) in stack.user.iter().enumerate() {
+        // A walk by frame pointers that ran out ends with a zero.
+        let user = stack
+            .user
+            .iter()
+            .copied()
+            .take_while(|&address| address != 0);
+        for (depth, address) in user.enumerate() {
             let address = call_site(address, depth);
             let Some(map) = self.spaces.find(stack.pid, address, stack.ts).cloned() else {
                 frames.push(self.frame(UNKNOWN, None, address, None, rows));
@@ -151,20 +163,26 @@ impl Symbols {
         if let Some(&id) = self.frames.get(&key) {
             return id;
         }
-        let symbol = match (module, elf) {
-            (KERNEL, _) => self.symbolize(
-                &Source::from(Kernel::default()),
-                Input::AbsAddr(offset),
-                rows,
-            ),
-            (_, Some(path)) => self.symbolize(
-                &Source::from(Elf::new(path)),
-                Input::FileOffset(offset),
-                rows,
-            ),
-            _ => None,
+        let chain = match (module, elf) {
+            (KERNEL, _) => self.symbolize(&Source::from(Kernel::default()), Input::AbsAddr(offset)),
+            (_, Some(path)) => {
+                self.symbolize(&Source::from(Elf::new(path)), Input::FileOffset(offset))
+            }
+            _ => Vec::new(),
         };
         let id = self.frames.len() as u32 + 1;
+        if module == KERNEL && chain.first().is_some_and(|symbol| is_own(&symbol.name)) {
+            self.own_frames.insert(id);
+        }
+        let symbol = chain.into_iter().fold(None, |outer, symbol| {
+            Some(self.intern(
+                Symbol {
+                    inlined_in: outer,
+                    ..symbol
+                },
+                rows,
+            ))
+        });
         rows.frames.push(Frame {
             id,
             module: module.to_owned(),
@@ -176,27 +194,13 @@ impl Symbols {
         id
     }
 
-    /// The id of the innermost function there.
-    fn symbolize(
-        &mut self,
-        source: &Source<'_>,
-        input: Input<u64>,
-        rows: &mut SymbolRows,
-    ) -> Option<u32> {
-        let chain = match self.symbolizer.symbolize_single(source, input) {
+    /// The function there with what was inlined into it, outermost first. A missing symbol is not
+    /// an error: the frame keeps its module and offset.
+    fn symbolize(&self, source: &Source<'_>, input: Input<u64>) -> Vec<Symbol> {
+        match self.symbolizer.symbolize_single(source, input) {
             Ok(Symbolized::Sym(sym)) => inline_chain(&sym),
-            // A missing symbol is not an error: the frame keeps its module and offset.
-            _ => return None,
-        };
-        chain.into_iter().fold(None, |outer, symbol| {
-            Some(self.intern(
-                Symbol {
-                    inlined_in: outer,
-                    ..symbol
-                },
-                rows,
-            ))
-        })
+            _ => Vec::new(),
+        }
     }
 
     fn intern(&mut self, symbol: Symbol, rows: &mut SymbolRows) -> u32 {
@@ -216,6 +220,13 @@ fn call_site(address: u64, depth: usize) -> u64 {
     } else {
         address.wrapping_sub(1)
     }
+}
+
+/// Whether a kernel function is part of how BPF programs are run at a tracepoint.
+fn is_own(name: &str) -> bool {
+    ["bpf_prog_", "bpf_trace_run", "__bpf_trace_", "__traceiter_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
 }
 
 /// The function with what was inlined into it there, outermost first.
