@@ -1,0 +1,55 @@
+# Kindling's tasks. One profile (release) and one package selection everywhere, so that nothing is
+# compiled twice.
+#
+#   make demo    record the demo workload, or take a sample, and replay it
+#   make test    every test that this machine allows
+
+# Where rustup puts cargo, and where Debian puts servers, if the shell does not know.
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+
+# The recorder is for Linux; everything else runs anywhere.
+ifeq ($(shell uname),Linux)
+export PACKAGES := --workspace
+else
+export PACKAGES := -p kindling-format -p kindling-replay
+endif
+BUILD := --release --locked $(PACKAGES)
+
+.PHONY: help setup build demo test lint samples bench fuzz
+
+help:
+	@echo 'make demo     record the demo workload, or take a sample, and replay it (needs root to record)'
+	@echo 'make test     every test that this machine allows'
+	@echo 'make lint     format, clippy, documentation, shell scripts, portability'
+	@echo 'make samples  record the captures of samples/ anew'
+	@echo 'make bench    what recording and replaying cost, measured here'
+	@echo 'make fuzz     damaged captures against every command (FUZZ_SECONDS=60)'
+
+setup:
+	@scripts/setup.sh
+
+build: setup
+	cargo build $(BUILD)
+
+demo: build
+	@scripts/demo.sh
+
+test: build
+	@scripts/test.sh
+
+lint: setup
+	cargo fmt --all --check
+	cargo clippy $(BUILD) --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc $(BUILD) --no-deps
+	@scripts/check-portable.sh
+	@scripts/check-shell.sh
+
+samples: build
+	@scripts/record-samples.sh
+
+bench: build
+	@scripts/bench.sh
+
+fuzz: build
+	@scripts/fuzz.py --seconds $(or $(FUZZ_SECONDS),60)

@@ -1,0 +1,12 @@
+//! Live tests: this machine runs a program that knows what it does, the recorder records it, and the
+//! capture must hold exactly that. Where recording is not possible they pass and print why they were
+//! skipped.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod command_line;
+mod readers;
+mod support;
+mod switches;
+mod syscalls;
+mod waits;

@@ -1,0 +1,174 @@
+//! Building a ground-truth program, recording it, and looking at the capture.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use kindling_format::{Capture, schema::Table};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Leaves a test, with the reason, where the named sources cannot be recorded.
+macro_rules! needs {
+    ($($source:literal),+) => {
+        if let Some(reason) = crate::support::missing(&[$($source),+]) {
+            eprintln!("SKIPPED: live tests: {reason}");
+            return;
+        }
+    };
+}
+pub(crate) use needs;
+
+/// The recorder.
+pub(crate) fn recorder() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_kindling-record"))
+}
+
+/// The analyzer, which a build of the whole workspace puts beside the recorder.
+pub(crate) fn analyzer() -> Option<Command> {
+    let path = Path::new(env!("CARGO_BIN_EXE_kindling-record")).with_file_name("kindling-replay");
+    path.exists().then(|| Command::new(path))
+}
+
+/// Why one of the sources is not available here, as the recorder itself says.
+pub(crate) fn missing(sources: &[&str]) -> Option<String> {
+    let output = recorder()
+        .args(["doctor", "--format", "json"])
+        .output()
+        .unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("doctor's JSON: {error}\n{}", transcript(&output)));
+    let rows = report["sources"]
+        .as_array()
+        .expect("doctor has a list of sources");
+    sources.iter().find_map(|wanted| {
+        let row = rows.iter().find(|row| row["name"] == **wanted);
+        let row = row.unwrap_or_else(|| panic!("doctor does not know {wanted}: {report}"));
+        let detail = row["detail"].as_str().unwrap_or_default();
+        (row["available"] != true).then(|| format!("{wanted} cannot be recorded: {detail}"))
+    })
+}
+
+/// A ground-truth program, compiled.
+pub(crate) struct Program {
+    dir: TempDir,
+    path: PathBuf,
+}
+
+impl Program {
+    /// Compiles `tests/ground_truth/NAME.c`.
+    pub(crate) fn compile(name: &str) -> Self {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ground_truth");
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join(name);
+        let output = Command::new("cc")
+            .args([
+                "-std=gnu11",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                "-O2",
+                "-pthread",
+                "-o",
+            ])
+            .arg(&path)
+            .arg(source.join(name).with_extension("c"))
+            .output()
+            .expect("cc runs: scripts/setup.sh installs it");
+        assert!(output.status.success(), "{}", transcript(&output));
+        Self { dir, path }
+    }
+
+    /// The program without a recorder.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Records one run of the program.
+    pub(crate) fn record(&self, options: &[&str], args: &[&str]) -> Recording {
+        let path = self.dir.path().join("capture.kndl");
+        let mut command = recorder();
+        command
+            .arg("-o")
+            .arg(&path)
+            .args(options)
+            .arg("--")
+            .arg(&self.path)
+            .args(args);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", transcript(&output));
+        let truth = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("the program's JSON: {error}\n{}", transcript(&output)));
+        let capture = Capture::open(&path).unwrap();
+        assert!(capture.summary().is_some(), "the capture is finished");
+        Recording {
+            path,
+            capture,
+            truth,
+        }
+    }
+}
+
+/// A capture of one run, and what the program said it did.
+pub(crate) struct Recording {
+    /// The capture's file.
+    pub(crate) path: PathBuf,
+    /// The capture.
+    pub(crate) capture: Capture,
+    /// What the program printed.
+    pub(crate) truth: Value,
+}
+
+impl Recording {
+    /// All rows of a table.
+    pub(crate) fn rows<T: Table>(&self) -> Vec<T> {
+        let segments = self.capture.segments();
+        segments
+            .flat_map(|segment| {
+                self.capture
+                    .read::<T>(segment)
+                    .unwrap()
+                    .iter()
+                    .collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    /// How many events of a table did not arrive.
+    pub(crate) fn lost(&self, table: &str) -> u64 {
+        let summary = self.capture.summary().unwrap();
+        summary.lost.get(table).copied().unwrap_or_default()
+    }
+
+    /// Fails if anything was lost: then counts cannot be compared one by one.
+    pub(crate) fn assert_complete(&self) {
+        let lost = &self.capture.summary().unwrap().lost;
+        assert!(
+            lost.values().all(|count| *count == 0),
+            "events were lost: {lost:?}"
+        );
+    }
+}
+
+/// A number of the program's JSON.
+pub(crate) fn number(value: &Value) -> i64 {
+    value
+        .as_i64()
+        .unwrap_or_else(|| panic!("a number, not {value}"))
+}
+
+/// A number of the program's JSON that is an id.
+pub(crate) fn id(value: &Value) -> u32 {
+    number(value).try_into().unwrap()
+}
+
+/// What a command did, for a failed assertion.
+pub(crate) fn transcript(output: &Output) -> String {
+    format!(
+        "{}\nstdout:\n{}\nstderr:\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}

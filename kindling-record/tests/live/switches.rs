@@ -1,0 +1,119 @@
+//! The switches in the capture are those that the kernel counts itself.
+
+use std::collections::BTreeMap;
+
+use kindling_format::schema::{Switch, Thread};
+use serde_json::Value;
+
+use crate::support::{Program, Recording, id, needs, number};
+
+/// Switches away from a thread up to a moment: (voluntary, involuntary).
+fn left(switches: &[Switch], tid: u32, until_ns: i64) -> (i64, i64) {
+    let of_thread = switches
+        .iter()
+        .filter(|row| row.prev_tid == tid && row.ts <= until_ns);
+    let (stayed_runnable, blocked): (Vec<_>, Vec<_>) =
+        of_thread.partition(|row| row.preempted || row.prev_state == 0);
+    (blocked.len() as i64, stayed_runnable.len() as i64)
+}
+
+/// The time that a thread held a CPU up to a moment.
+fn running_ns(switches: &[Switch], tid: u32, until_ns: i64) -> i64 {
+    let mut since = None;
+    let mut total_ns = 0;
+    for row in switches.iter().filter(|row| row.ts <= until_ns) {
+        if row.prev_tid == tid {
+            total_ns += since.take().map_or(0, |start: i64| row.ts - start);
+        }
+        if row.next_tid == tid {
+            since = Some(row.ts);
+        }
+    }
+    total_ns + since.map_or(0, |start| until_ns - start)
+}
+
+fn in_order(recording: &Recording) -> Vec<Switch> {
+    let mut switches = recording.rows::<Switch>();
+    switches.sort_by_key(|row| row.ts);
+    switches
+}
+
+fn threads(recording: &Recording) -> &[Value] {
+    recording.truth["threads"].as_array().unwrap()
+}
+
+#[test]
+fn each_thread_was_switched_out_as_often_as_the_kernel_says() {
+    needs!("switches", "processes");
+    let recording = Program::compile("switches").record(&[], &["500"]);
+    recording.assert_complete();
+    let switches = in_order(&recording);
+    for thread in threads(&recording) {
+        let kernel = (number(&thread["voluntary"]), number(&thread["involuntary"]));
+        let found = left(&switches, id(&thread["tid"]), number(&thread["at_ns"]));
+        assert_eq!(found, kernel, "{thread}");
+    }
+}
+
+#[test]
+fn each_thread_held_a_cpu_as_long_as_the_kernel_says() {
+    needs!("switches", "processes");
+    let recording = Program::compile("switches").record(&[], &["500"]);
+    recording.assert_complete();
+    let switches = in_order(&recording);
+    for thread in threads(&recording) {
+        let kernel_ns = number(&thread["cpu_ns"]);
+        let found_ns = running_ns(&switches, id(&thread["tid"]), number(&thread["at_ns"]));
+        // The kernel takes its time a little after the tracepoint, at each switch, and may leave out
+        // what a hypervisor or an interrupt took.
+        let tolerance_ns = kernel_ns / 20 + 2_000_000;
+        assert!(
+            (found_ns - kernel_ns).abs() <= tolerance_ns,
+            "{found_ns} ns on CPU, but {thread}"
+        );
+    }
+}
+
+#[test]
+fn the_account_at_exit_agrees_with_the_switches() {
+    needs!("switches", "processes");
+    let recording = Program::compile("switches").record(&[], &["100"]);
+    recording.assert_complete();
+    let switches = in_order(&recording);
+    let latest: BTreeMap<u32, Thread> = recording
+        .rows::<Thread>()
+        .into_iter()
+        .map(|row| (row.tid, row))
+        .collect();
+    for thread in threads(&recording) {
+        let row = &latest[&id(&thread["tid"])];
+        let exit_ts = row.exit_ts.expect("the thread's end was recorded");
+        let (voluntary, involuntary) = left(&switches, row.tid, exit_ts);
+        let account = (
+            row.voluntary_switches.unwrap(),
+            row.involuntary_switches.unwrap(),
+        );
+        assert_eq!((voluntary as u64, involuntary as u64), account, "{row:?}");
+    }
+}
+
+#[test]
+fn a_cpu_goes_from_thread_to_thread() {
+    needs!("switches");
+    let recording = Program::compile("switches").record(&[], &["200"]);
+    recording.assert_complete();
+    let pid = id(&recording.truth["pid"]);
+    let mut ours: Vec<u32> = threads(&recording)
+        .iter()
+        .map(|thread| id(&thread["tid"]))
+        .collect();
+    ours.push(pid);
+    // Each switch of the target is there, so a thread that leaves a CPU is the one that came to it.
+    let mut current = BTreeMap::new();
+    for row in in_order(&recording) {
+        let on_cpu = current.insert(row.cpu, row.next_tid);
+        if ours.contains(&row.prev_tid) {
+            assert_eq!(on_cpu.unwrap_or(row.prev_tid), row.prev_tid, "{row:?}");
+        }
+    }
+}
