@@ -95,7 +95,7 @@ pub trait Table: Sized {
     #[doc(hidden)]
     fn absent() -> Self::Views;
     #[doc(hidden)]
-    fn open(batch: &arrow::array::RecordBatch) -> Result<Rows<Self>, FormatError>;
+    fn open(batch: &arrow::array::RecordBatch) -> Result<Rows<Self>, String>;
     #[doc(hidden)]
     fn row(views: &Self::Views, index: usize) -> Self;
 }
@@ -187,7 +187,7 @@ macro_rules! table {
                 $views { $($col: <<$ty as Value>::View as View<$ty>>::absent(),)* }
             }
 
-            fn open(batch: &arrow::array::RecordBatch) -> Result<Rows<$row>, FormatError> {
+            fn open(batch: &arrow::array::RecordBatch) -> Result<Rows<$row>, String> {
                 Ok(Rows {
                     len: batch.num_rows(),
                     views: $views { $($col: crate::segment::view::<$ty>(batch, stringify!($col))?,)* },
@@ -505,7 +505,7 @@ table! {
 table! {
     /// A system call.
     Syscall, SyscallColumns, SyscallViews = "syscalls",
-    sort(tid, ts), span |r| Some((r.ts, r.ts + r.dur.unwrap_or(0))), pid |r| Some(r.pid),
+    sort(tid, ts), span |r| Some((r.ts, r.ts.saturating_add(r.dur.unwrap_or(0)))), pid |r| Some(r.pid),
     {
         /// When it was entered; the start of the recording if it was entered before that.
         ts: i64, Delta;
@@ -566,7 +566,7 @@ table! {
     /// Bytes that a syscall moved through a socket, pipe or terminal. It belongs to the syscall
     /// with the same (`tid`, `ts`).
     Payload, PayloadColumns, PayloadViews = "payloads",
-    sort(file, ts), span |r| Some((r.ts, r.ts + r.dur)), pid |r| Some(r.pid),
+    sort(file, ts), span |r| Some((r.ts, r.ts.saturating_add(r.dur))), pid |r| Some(r.pid),
     {
         /// When the syscall was entered.
         ts: i64, Delta;
@@ -680,7 +680,7 @@ table! {
 table! {
     /// What the recorder itself cost between two moments.
     Overhead, OverheadColumns, OverheadViews = "overhead",
-    sort(ts), span |r| Some((r.ts, r.ts + r.dur)), pid |_r| None,
+    sort(ts), span |r| Some((r.ts, r.ts.saturating_add(r.dur))), pid |_r| None,
     {
         /// The start of the interval.
         ts: i64, Delta;
