@@ -42,6 +42,21 @@ pub struct ColumnSpec {
     pub nullable: bool,
     /// Its Parquet encoding.
     pub encoding: Encoding,
+    /// What it means, as in `docs/FORMAT.md`.
+    pub meaning: String,
+}
+
+/// A table with its columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableSpec {
+    /// The table's name: the file name of its members without `.parquet`.
+    pub name: &'static str,
+    /// The columns that rows of a member are sorted by.
+    pub sort: &'static [&'static str],
+    /// What a row is.
+    pub meaning: String,
+    /// Its columns, in the order of the file.
+    pub columns: Vec<ColumnSpec>,
 }
 
 /// What a set of rows covers, for the index.
@@ -77,6 +92,8 @@ pub trait Table: Sized {
     const NAME: &'static str;
     /// The columns that rows of a member are sorted by.
     const SORT: &'static [&'static str];
+    /// What a row is, as lines of prose.
+    const MEANING: &'static [&'static str];
     /// Collects rows.
     type Columns: Default;
     /// Reads rows.
@@ -102,14 +119,14 @@ pub trait Table: Sized {
 
 macro_rules! table {
     (
-        $(#[$doc:meta])*
+        $(#[doc = $doc:literal])*
         $row:ident, $columns:ident, $views:ident = $name:literal,
         sort($($key:ident),*), span |$s:ident| $span:expr, pid |$p:ident| $pid:expr,
-        { $($(#[$cdoc:meta])* $col:ident: $ty:ty, $encoding:ident;)* }
+        { $($(#[doc = $cdoc:literal])* $col:ident: $ty:ty, $encoding:ident;)* }
     ) => {
-        $(#[$doc])*
+        $(#[doc = $doc])*
         #[derive(Debug, Clone, PartialEq, Default)]
-        pub struct $row { $($(#[$cdoc])* pub $col: $ty,)* }
+        pub struct $row { $($(#[doc = $cdoc])* pub $col: $ty,)* }
 
         #[doc = concat!("Collects rows of `", $name, "`.")]
         #[derive(Default)]
@@ -157,6 +174,7 @@ macro_rules! table {
         impl Table for $row {
             const NAME: &'static str = $name;
             const SORT: &'static [&'static str] = &[$(stringify!($key)),*];
+            const MEANING: &'static [&'static str] = &[$($doc),*];
             type Columns = $columns;
             type Views = $views;
 
@@ -166,6 +184,7 @@ macro_rules! table {
                     data_type: <$ty as Value>::data_type(),
                     nullable: <$ty as Value>::NULLABLE,
                     encoding: Encoding::$encoding,
+                    meaning: sentence(&[$($cdoc),*]),
                 },)*]
             }
 
@@ -217,13 +236,24 @@ macro_rules! for_each_table {
 
 macro_rules! catalogue {
     ($($row:ident),*) => {
-        /// Every table's name with its columns, in the order of the members in a segment.
-        pub fn tables() -> Vec<(&'static str, Vec<ColumnSpec>)> {
-            vec![$(($row::NAME, $row::specs())),*]
+        /// Every table, in the order of the members in a segment.
+        pub fn tables() -> Vec<TableSpec> {
+            vec![$(TableSpec {
+                name: $row::NAME,
+                sort: $row::SORT,
+                meaning: sentence($row::MEANING),
+                columns: $row::specs(),
+            }),*]
         }
     };
 }
 for_each_table!(catalogue);
+
+/// The lines of a doc comment as one.
+fn sentence(lines: &[&str]) -> String {
+    let lines: Vec<&str> = lines.iter().map(|line| line.trim()).collect();
+    lines.join(" ")
+}
 
 words! {
     /// Which way bytes went, seen from the process.
