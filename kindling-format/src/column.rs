@@ -132,7 +132,12 @@ macro_rules! number {
 
         impl View<$rust> for NumberView<$arrow> {
             fn open(array: &ArrayRef) -> Option<Self> {
-                array.as_any().downcast_ref::<PrimitiveArray<$arrow>>().cloned().map(|a| Self(Some(a)))
+                let array = array.as_any().downcast_ref::<PrimitiveArray<$arrow>>()?;
+                if array.null_count() == 0 {
+                    return Some(Self(Some(array.clone())));
+                }
+                // Another writer's nulls read as the default, whatever lies under them.
+                Some(Self(Some(array.iter().map(|value| Some(value.unwrap_or_default())).collect())))
             }
             fn absent() -> Self {
                 Self(None)
@@ -167,7 +172,7 @@ macro_rules! number {
 
         impl View<Option<$rust>> for NumberView<$arrow> {
             fn open(array: &ArrayRef) -> Option<Self> {
-                <Self as View<$rust>>::open(array)
+                array.as_any().downcast_ref::<PrimitiveArray<$arrow>>().cloned().map(|a| Self(Some(a)))
             }
             fn absent() -> Self {
                 Self(None)
@@ -369,18 +374,19 @@ pub struct EnumView<T>(Vec<T>);
 impl<T: EnumColumn> View<T> for EnumView<T> {
     fn open(array: &ArrayRef) -> Option<Self> {
         let of = |word: &str| {
-            T::WORDS
-                .iter()
-                .find(|(known, _)| *known == word)
-                .map_or(T::default(), |(_, value)| *value)
+            let known = T::WORDS.iter().find(|(known, _)| *known == word);
+            known.map_or(T::default(), |(_, value)| *value)
         };
         let words = array.as_any().downcast_ref::<StringArray>()?;
-        Some(Self(
-            words
-                .iter()
-                .map(|word| word.map_or(T::default(), of))
-                .collect(),
-        ))
+        // Words come in runs: most rows are compared with the row before only.
+        let mut last = (None, T::default());
+        let values = words.iter().map(|word| {
+            if word != last.0 {
+                last = (word, word.map_or(T::default(), of));
+            }
+            last.1
+        });
+        Some(Self(values.collect()))
     }
     fn absent() -> Self {
         Self(Vec::new())

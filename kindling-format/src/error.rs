@@ -44,7 +44,7 @@ pub enum FormatError {
         /// The limit.
         limit: u64,
     },
-    /// A segment has no member of that table number, or the name is taken.
+    /// A member cannot be written: its rows or its name are refused, or an earlier write failed.
     #[error("cannot write {member}: {what}")]
     Encode {
         /// The member.

@@ -42,6 +42,8 @@ pub mod container;
 mod error;
 pub mod header;
 pub mod mmap;
+mod pages;
+mod quiet;
 mod reader;
 pub mod schema;
 pub mod segment;

@@ -11,6 +11,7 @@ use crate::{
     header::{FORMAT, HEADER_MEMBER, INDEX_MEMBER, SUMMARY_MEMBER},
     schema::{Index, Table},
     segment,
+    writer::member_name,
 };
 
 /// An open capture. Cheap to share between threads: it holds the file's bytes by reference.
@@ -80,18 +81,15 @@ impl Capture {
         }
         let mut members: BTreeMap<u32, BTreeMap<String, Member>> = BTreeMap::new();
         for entry in &listing.entries {
-            if let Some((number, table)) = table_member(&entry.name) {
-                let index = index
-                    .remove(&entry.header_off)
-                    .filter(|row| row.table == table);
-                let member = Member {
-                    entry: entry.clone(),
-                    index,
-                };
-                members
-                    .entry(number)
-                    .or_default()
-                    .insert(table.to_owned(), member);
+            if let Some((segment, table)) = table_member(&entry.name) {
+                // An index row counts only if it speaks of this very member.
+                let index = index.remove(&entry.header_off).filter(|row| {
+                    (row.segment, row.table.as_str(), row.size_bytes)
+                        == (segment, table, entry.size_bytes)
+                });
+                let entry = entry.clone();
+                let tables = members.entry(segment).or_default();
+                tables.insert(table.to_owned(), Member { entry, index });
             }
         }
         Ok(Self {
@@ -194,20 +192,32 @@ fn member_bytes(file: &Bytes, entry: &Entry) -> Result<Bytes, FormatError> {
 }
 
 /// The segment and the table of a member's name, `000012/syscalls.parquet`.
+///
+/// A segment has one name only: at least six digits, and no more than it needs beyond that.
 fn table_member(name: &str) -> Option<(u32, &str)> {
     let (number, file) = name.split_once('/')?;
     let table = file.strip_suffix(".parquet")?;
-    Some((number.parse().ok()?, table))
+    let segment = number.parse().ok()?;
+    (member_name(segment, table) == name).then_some((segment, table))
 }
 
 fn read_header(bytes: &[u8], listing: &container::Listing) -> Result<Header, FormatError> {
-    let Some(entry) = listing.entries.first() else {
-        let found = "its first member is cut".to_owned();
-        return Err(FormatError::NotACapture { found });
+    let entry = match listing.entries.first() {
+        Some(entry) if entry.name == HEADER_MEMBER => entry,
+        Some(entry) => {
+            let found = format!("it is a ZIP archive that begins with {}", entry.name);
+            return Err(FormatError::NotACapture { found });
+        }
+        None => {
+            return Err(FormatError::Damaged {
+                member: "the first member".into(),
+                at: 0,
+                what: format!("the file ends within it, at byte {}", bytes.len()),
+            });
+        }
     };
-    if entry.name != HEADER_MEMBER {
-        let found = format!("it is a ZIP archive that begins with {}", entry.name);
-        return Err(FormatError::NotACapture { found });
+    if entry.capture.is_some_and(|capture| capture != entry.crc32) {
+        return Err(entry.damaged("its mark names another capture".into()));
     }
     #[derive(serde::Deserialize)]
     struct Versioned {
@@ -215,6 +225,9 @@ fn read_header(bytes: &[u8], listing: &container::Listing) -> Result<Header, For
     }
     // The version comes first: a newer header may not even parse as ours.
     let Versioned { format } = read_json(bytes, entry)?;
+    if format.major == 0 {
+        return Err(entry.damaged(format!("it says format {format}, expected {FORMAT}")));
+    }
     if format.major > FORMAT.major {
         return Err(FormatError::Newer {
             found: format,
@@ -229,9 +242,5 @@ fn read_json<T: serde::de::DeserializeOwned>(
     entry: &Entry,
 ) -> Result<T, FormatError> {
     entry.verify(bytes)?;
-    serde_json::from_slice(entry.slice(bytes)?).map_err(|error| FormatError::Damaged {
-        member: entry.name.clone(),
-        at: entry.header_off,
-        what: error.to_string(),
-    })
+    serde_json::from_slice(entry.slice(bytes)?).map_err(|error| entry.damaged(error.to_string()))
 }

@@ -42,6 +42,21 @@ pub struct ColumnSpec {
     pub nullable: bool,
     /// Its Parquet encoding.
     pub encoding: Encoding,
+    /// What it means, as in `docs/FORMAT.md`.
+    pub meaning: String,
+}
+
+/// A table with its columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableSpec {
+    /// The table's name: the file name of its members without `.parquet`.
+    pub name: &'static str,
+    /// The columns that rows of a member are sorted by.
+    pub sort: &'static [&'static str],
+    /// What a row is.
+    pub meaning: String,
+    /// Its columns, in the order of the file.
+    pub columns: Vec<ColumnSpec>,
 }
 
 /// What a set of rows covers, for the index.
@@ -77,6 +92,8 @@ pub trait Table: Sized {
     const NAME: &'static str;
     /// The columns that rows of a member are sorted by.
     const SORT: &'static [&'static str];
+    /// What a row is, as lines of prose.
+    const MEANING: &'static [&'static str];
     /// Collects rows.
     type Columns: Default;
     /// Reads rows.
@@ -95,21 +112,21 @@ pub trait Table: Sized {
     #[doc(hidden)]
     fn absent() -> Self::Views;
     #[doc(hidden)]
-    fn open(batch: &arrow::array::RecordBatch) -> Result<Rows<Self>, FormatError>;
+    fn open(batch: &arrow::array::RecordBatch) -> Result<Rows<Self>, String>;
     #[doc(hidden)]
     fn row(views: &Self::Views, index: usize) -> Self;
 }
 
 macro_rules! table {
     (
-        $(#[$doc:meta])*
+        $(#[doc = $doc:literal])*
         $row:ident, $columns:ident, $views:ident = $name:literal,
         sort($($key:ident),*), span |$s:ident| $span:expr, pid |$p:ident| $pid:expr,
-        { $($(#[$cdoc:meta])* $col:ident: $ty:ty, $encoding:ident;)* }
+        { $($(#[doc = $cdoc:literal])* $col:ident: $ty:ty, $encoding:ident;)* }
     ) => {
-        $(#[$doc])*
+        $(#[doc = $doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-        pub struct $row { $($(#[$cdoc])* pub $col: $ty,)* }
+        pub struct $row { $($(#[doc = $cdoc])* pub $col: $ty,)* }
 
         #[doc = concat!("Collects rows of `", $name, "`.")]
         #[derive(Default)]
@@ -157,6 +174,7 @@ macro_rules! table {
         impl Table for $row {
             const NAME: &'static str = $name;
             const SORT: &'static [&'static str] = &[$(stringify!($key)),*];
+            const MEANING: &'static [&'static str] = &[$($doc),*];
             type Columns = $columns;
             type Views = $views;
 
@@ -166,6 +184,7 @@ macro_rules! table {
                     data_type: <$ty as Value>::data_type(),
                     nullable: <$ty as Value>::NULLABLE,
                     encoding: Encoding::$encoding,
+                    meaning: sentence(&[$($cdoc),*]),
                 },)*]
             }
 
@@ -187,7 +206,7 @@ macro_rules! table {
                 $views { $($col: <<$ty as Value>::View as View<$ty>>::absent(),)* }
             }
 
-            fn open(batch: &arrow::array::RecordBatch) -> Result<Rows<$row>, FormatError> {
+            fn open(batch: &arrow::array::RecordBatch) -> Result<Rows<$row>, String> {
                 Ok(Rows {
                     len: batch.num_rows(),
                     views: $views { $($col: crate::segment::view::<$ty>(batch, stringify!($col))?,)* },
@@ -217,13 +236,24 @@ macro_rules! for_each_table {
 
 macro_rules! catalogue {
     ($($row:ident),*) => {
-        /// Every table's name with its columns, in the order of the members in a segment.
-        pub fn tables() -> Vec<(&'static str, Vec<ColumnSpec>)> {
-            vec![$(($row::NAME, $row::specs())),*]
+        /// Every table, in the order of the members in a segment.
+        pub fn tables() -> Vec<TableSpec> {
+            vec![$(TableSpec {
+                name: $row::NAME,
+                sort: $row::SORT,
+                meaning: sentence($row::MEANING),
+                columns: $row::specs(),
+            }),*]
         }
     };
 }
 for_each_table!(catalogue);
+
+/// The lines of a doc comment as one.
+fn sentence(lines: &[&str]) -> String {
+    let lines: Vec<&str> = lines.iter().map(|line| line.trim()).collect();
+    lines.join(" ")
+}
 
 words! {
     /// Which way bytes went, seen from the process.
@@ -505,7 +535,7 @@ table! {
 table! {
     /// A system call.
     Syscall, SyscallColumns, SyscallViews = "syscalls",
-    sort(tid, ts), span |r| Some((r.ts, r.ts + r.dur.unwrap_or(0))), pid |r| Some(r.pid),
+    sort(tid, ts), span |r| Some((r.ts, r.ts.saturating_add(r.dur.unwrap_or(0)))), pid |r| Some(r.pid),
     {
         /// When it was entered; the start of the recording if it was entered before that.
         ts: i64, Delta;
@@ -566,7 +596,7 @@ table! {
     /// Bytes that a syscall moved through a socket, pipe or terminal. It belongs to the syscall
     /// with the same (`tid`, `ts`).
     Payload, PayloadColumns, PayloadViews = "payloads",
-    sort(file, ts), span |r| Some((r.ts, r.ts + r.dur)), pid |r| Some(r.pid),
+    sort(file, ts), span |r| Some((r.ts, r.ts.saturating_add(r.dur))), pid |r| Some(r.pid),
     {
         /// When the syscall was entered.
         ts: i64, Delta;
@@ -680,7 +710,7 @@ table! {
 table! {
     /// What the recorder itself cost between two moments.
     Overhead, OverheadColumns, OverheadViews = "overhead",
-    sort(ts), span |r| Some((r.ts, r.ts + r.dur)), pid |_r| None,
+    sort(ts), span |r| Some((r.ts, r.ts.saturating_add(r.dur))), pid |_r| None,
     {
         /// The start of the interval.
         ts: i64, Delta;

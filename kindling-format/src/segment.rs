@@ -1,8 +1,8 @@
 //! A member's bytes: Arrow arrays to one Parquet file and back.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
@@ -25,14 +25,24 @@ use parquet::{
 use crate::{
     FormatError,
     column::{Rows, Value, View},
+    pages::{self, Refused},
+    quiet,
     schema::{Encoding, Extent, Table},
 };
 
-/// The most rows that a reader accepts in one member. The recorder writes at most 64 Ki syscalls to
-/// a segment; `compact` and `merge` stay below this too.
+/// The most rows that a reader accepts in one member. The recorder writes at most 64 Ki rows of a
+/// table to a segment; `compact` and `merge` stay below this too.
 pub const ROWS_LIMIT: u64 = 1 << 24;
+/// The most values of one column in a member: more than rows only in a column of lists.
+pub const VALUES_LIMIT: u64 = 1 << 26;
 /// The most bytes that the columns of one member may say they unpack to.
-pub const UNPACKED_LIMIT: u64 = 4 << 30;
+pub const UNPACKED_LIMIT: u64 = 1 << 30;
+/// The most bytes, and the most values, of a dictionary page.
+pub const DICTIONARY_LIMIT: u64 = 1 << 26;
+/// The most memory that the decoded columns of one member may take.
+pub const DECODED_LIMIT: u64 = 4 << 30;
+/// Rows that are decoded at once: more than the recorder writes to a member.
+const BATCH_ROWS: u64 = 1 << 17;
 /// The zstd level while recording: level 9 saves a tenth and costs twice the time (docs/FORMAT.md).
 const RECORD_LEVEL: i32 = 1;
 
@@ -40,7 +50,7 @@ const RECORD_LEVEL: i32 = 1;
 #[derive(Debug, Clone)]
 pub struct EncodedMember {
     /// The table.
-    pub table: &'static str,
+    pub table: Cow<'static, str>,
     /// What its rows cover.
     pub extent: Extent,
     /// The Parquet file.
@@ -67,7 +77,7 @@ pub(crate) fn encode<T: Table>(
         writer.into_inner().map_err(|e| refused(&e))
     };
     Ok(EncodedMember {
-        table: T::NAME,
+        table: T::NAME.into(),
         extent,
         bytes: write()?,
     })
@@ -114,34 +124,47 @@ pub(crate) fn decode<T: Table>(
     bytes: Bytes,
     wanted: Option<&[&str]>,
 ) -> Result<Rows<T>, FormatError> {
-    let damaged = |what: String| FormatError::Damaged {
-        member: member.name.clone(),
-        at: member.header_off,
-        what,
-    };
-    let outcome = catch_unwind(AssertUnwindSafe(|| decode_batch::<T>(bytes, wanted)));
-    match outcome {
-        Ok(Ok(Some(batch))) => T::open(&batch).map_err(|error| damaged(error.to_string())),
-        Ok(Ok(None)) => Ok(Rows::empty()),
-        Ok(Err(DecodeError::Parquet(error))) => Err(damaged(error.to_string())),
-        Ok(Err(DecodeError::TooLarge(what, found, limit))) => Err(FormatError::TooLarge {
-            member: member.name.clone(),
-            what,
-            found,
-            limit,
-        }),
-        Err(_) => Err(damaged("its Parquet data is inconsistent".into())),
+    let outcome = quiet::catch(|| match decode_batch::<T>(bytes, wanted)? {
+        Some(batch) => T::open(&batch).map_err(DecodeError::damage),
+        None => Ok(Rows::empty()),
+    });
+    let panicked = || Err(DecodeError::damage("its Parquet data is inconsistent"));
+    outcome
+        .unwrap_or_else(panicked)
+        .map_err(|error| match error.0 {
+            Refused::Inconsistent(what) => member.damaged(what),
+            Refused::TooLarge(what, found, limit) => FormatError::TooLarge {
+                member: member.name.clone(),
+                what,
+                found,
+                limit,
+            },
+        })
+}
+
+struct DecodeError(Refused);
+
+impl DecodeError {
+    fn damage(what: impl ToString) -> Self {
+        DecodeError(Refused::Inconsistent(what.to_string()))
     }
 }
 
-enum DecodeError {
-    Parquet(parquet::errors::ParquetError),
-    TooLarge(&'static str, u64, u64),
+impl From<Refused> for DecodeError {
+    fn from(refused: Refused) -> Self {
+        DecodeError(refused)
+    }
 }
 
-impl<E: Into<parquet::errors::ParquetError>> From<E> for DecodeError {
-    fn from(error: E) -> Self {
-        DecodeError::Parquet(error.into())
+impl From<parquet::errors::ParquetError> for DecodeError {
+    fn from(error: parquet::errors::ParquetError) -> Self {
+        Self::damage(error)
+    }
+}
+
+impl From<arrow::error::ArrowError> for DecodeError {
+    fn from(error: arrow::error::ArrowError) -> Self {
+        Self::damage(error)
     }
 }
 
@@ -151,7 +174,7 @@ fn decode_batch<T: Table>(
 ) -> Result<Option<RecordBatch>, DecodeError> {
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let metadata = ArrowReaderMetadata::load(&bytes, options)?;
-    let rows = check_limits(metadata.metadata())?;
+    let rows = pages::check(&bytes, metadata.metadata())?;
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata);
     let known: HashMap<&str, DataType> = T::specs()
         .into_iter()
@@ -165,56 +188,37 @@ fn decode_batch<T: Table>(
     let mask = ProjectionMask::roots(parquet_schema, roots.map(|(index, _)| index));
     let reader = builder
         .with_projection(mask)
-        .with_batch_size(rows.max(1) as usize)
+        .with_batch_size(rows.clamp(1, BATCH_ROWS) as usize)
         .build()?;
     let schema = reader.schema();
-    let mut batches = reader.collect::<Result<Vec<_>, _>>()?;
+    let mut batches = Vec::new();
+    let mut decoded_bytes = 0u64;
+    for batch in reader {
+        let batch = batch?;
+        decoded_bytes += batch.get_array_memory_size() as u64;
+        if decoded_bytes > DECODED_LIMIT {
+            let what = "the decoded size in bytes";
+            return Err(Refused::TooLarge(what, decoded_bytes, DECODED_LIMIT).into());
+        }
+        batches.push(batch);
+    }
     match batches.len() {
         0 | 1 => Ok(batches.pop()),
         _ => Ok(Some(arrow::compute::concat_batches(&schema, &batches)?)),
     }
 }
 
-fn check_limits(metadata: &parquet::file::metadata::ParquetMetaData) -> Result<u64, DecodeError> {
-    let mut rows = 0u64;
-    let mut unpacked = 0u64;
-    for group in metadata.row_groups() {
-        rows = rows.saturating_add(u64::try_from(group.num_rows()).unwrap_or(u64::MAX));
-        for column in group.columns() {
-            let size = u64::try_from(column.uncompressed_size()).unwrap_or(u64::MAX);
-            unpacked = unpacked.saturating_add(size);
-        }
-    }
-    if rows > ROWS_LIMIT {
-        return Err(DecodeError::TooLarge(
-            "the number of rows",
-            rows,
-            ROWS_LIMIT,
-        ));
-    }
-    if unpacked > UNPACKED_LIMIT {
-        return Err(DecodeError::TooLarge(
-            "the unpacked size in bytes",
-            unpacked,
-            UNPACKED_LIMIT,
-        ));
-    }
-    Ok(rows)
-}
-
 /// The view of one column of a batch; a view of nothing if the batch does not have it.
-pub(crate) fn view<V: Value>(batch: &RecordBatch, name: &str) -> Result<V::View, FormatError> {
+pub(crate) fn view<V: Value>(batch: &RecordBatch, name: &str) -> Result<V::View, String> {
     let Some(array) = batch.column_by_name(name) else {
         return Ok(V::View::absent());
     };
-    V::View::open(array).ok_or_else(|| FormatError::Damaged {
-        member: name.to_owned(),
-        at: 0,
-        what: format!(
-            "the column has type {}, expected {}",
+    V::View::open(array).ok_or_else(|| {
+        format!(
+            "column {name} has type {}, expected {}",
             array.data_type(),
             V::data_type()
-        ),
+        )
     })
 }
 
@@ -229,8 +233,8 @@ pub fn column_sizes(name: &str, bytes: Bytes) -> Result<BTreeMap<String, u64>, F
         what,
     };
     let load = || ArrowReaderMetadata::load(&bytes, ArrowReaderOptions::new());
-    let metadata = catch_unwind(AssertUnwindSafe(load))
-        .map_err(|_| damaged("its Parquet footer is inconsistent".into()))?
+    let metadata = quiet::catch(load)
+        .ok_or_else(|| damaged("its Parquet footer is inconsistent".into()))?
         .map_err(|error| damaged(error.to_string()))?;
     let mut sizes = BTreeMap::new();
     for group in metadata.metadata().row_groups() {

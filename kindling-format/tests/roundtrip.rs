@@ -1,5 +1,7 @@
 //! Every table, written and read back.
 
+#![allow(clippy::unwrap_used)]
+
 use kindling_format::{
     Capture, CaptureWriter, Completion, Header, Summary, for_each_table,
     schema::{self, *},
