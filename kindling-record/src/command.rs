@@ -2,7 +2,10 @@
 
 use std::{
     io::{self, PipeReader, PipeWriter, Read, Write},
-    os::unix::process::CommandExt,
+    os::{
+        fd::{AsRawFd, RawFd},
+        unix::process::CommandExt,
+    },
     process::{Child, Command, ExitStatus},
     thread::JoinHandle,
 };
@@ -31,7 +34,7 @@ impl HeldCommand {
         };
         let mut command = Command::new(program);
         command.args(args);
-        hold(&mut command, pid_writer, gate_reader);
+        hold(&mut command, pid_writer, gate_reader, gate.as_raw_fd());
         // `spawn` returns only after exec, so another thread waits for it.
         let spawn = std::thread::spawn(move || command.spawn());
         let mut pid = [0; 4];
@@ -66,14 +69,17 @@ impl HeldCommand {
 }
 
 /// Makes the child tell its pid and wait.
-fn hold(command: &mut Command, mut pid_writer: PipeWriter, mut gate: PipeReader) {
+fn hold(command: &mut Command, mut pid_writer: PipeWriter, mut gate: PipeReader, writer: RawFd) {
     let wait = move || {
+        // SAFETY: `writer` is the child's copy of the recorder's end of the gate. Nothing else uses
+        // it here: the child's copy of its owner is never dropped, because exec or _exit follows.
+        unsafe { rustix::io::close(writer) };
         pid_writer.write_all(&std::process::id().to_ne_bytes())?;
-        // Nothing arrives if the recorder ends first; then the command must not run.
+        // If the recorder ends first, the gate has no writer left: the command must not run.
         gate.read_exact(&mut [0])
     };
     // SAFETY: between fork and exec only async-signal-safe calls are allowed. The closure makes
-    // three, getpid, write and read, on descriptors that it owns, and allocates nothing.
+    // four, close, getpid, write and read, on descriptors of its own, and allocates nothing.
     unsafe {
         command.pre_exec(wait);
     }
@@ -129,6 +135,13 @@ mod tests {
         let mut running = held.release().unwrap();
         while !running.has_ended().unwrap() {}
         assert_eq!(running.wait_status(), Some(0));
+    }
+
+    #[test]
+    fn a_command_that_is_never_released_does_not_stay() {
+        let held = HeldCommand::start(&["true".into()]).unwrap();
+        drop(held.gate);
+        assert!(held.spawn.join().unwrap().is_err());
     }
 
     #[test]

@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn the_records_have_the_sizes_that_the_kernel_side_reserves() {
         assert_eq!(size_of::<layout::kd_head>(), 16);
-        assert_eq!(size_of::<layout::kd_syscall>(), 56);
+        assert_eq!(size_of::<layout::kd_syscall>(), 48);
         assert_eq!(size_of::<layout::kd_switch>(), 40);
         assert_eq!(size_of::<layout::kd_wakeup>(), 24);
         assert_eq!(size_of::<layout::kd_sample>(), 32);
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn a_short_record_is_none() {
         assert!(kind(&[0; 15]).is_none());
-        assert!(Record::<layout::kd_syscall>::split(&[0; 55]).is_none());
+        assert!(Record::<layout::kd_syscall>::split(&[0; 47]).is_none());
     }
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
         let mut bytes = vec![0; size_of::<layout::kd_syscall>() + 8];
         bytes[14] = Kind::Syscall as u8;
         bytes[8..12].copy_from_slice(&77u32.to_ne_bytes());
-        bytes[56..].copy_from_slice(&5u64.to_ne_bytes());
+        bytes[48..].copy_from_slice(&5u64.to_ne_bytes());
         assert_eq!(kind(&bytes), Some(Kind::Syscall));
         let record = Record::<layout::kd_syscall>::split(&bytes).unwrap();
         assert_eq!(get!(record, kd_syscall, head.tid), 77);
