@@ -38,7 +38,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::{
     cli::{Cli, Command},
-    config::{Destination, RecordConfig},
+    config::{Destination, RecordConfig, UsageError},
     session::Outcome,
 };
 
@@ -57,7 +57,8 @@ fn main() -> ExitCode {
             Ok(config) => record(&config),
             Err(error) => {
                 report(&error);
-                return ExitCode::from(USAGE);
+                let is_gone = matches!(error, UsageError::NoProcess(_));
+                return ExitCode::from(if is_gone { FAILED } else { USAGE });
             }
         },
     };
