@@ -72,6 +72,14 @@ pub struct Extent {
 }
 
 impl Extent {
+    /// So many rows of which nothing else is known.
+    pub fn of_rows(rows: u64) -> Self {
+        Self {
+            rows: u32::try_from(rows).unwrap_or(u32::MAX),
+            ..Self::default()
+        }
+    }
+
     #[inline]
     fn add(&mut self, span: Option<(i64, i64)>, pid: Option<u32>) {
         self.rows += 1;
@@ -109,6 +117,8 @@ pub trait Table: Sized {
     /// # Errors
     /// [`FormatError::Encode`] if the Parquet writer refuses them.
     fn encode(columns: Self::Columns) -> Result<EncodedMember, FormatError>;
+    /// What these rows cover.
+    fn extent(rows: &Rows<Self>) -> Extent;
     #[doc(hidden)]
     fn absent() -> Self::Views;
     #[doc(hidden)]
@@ -200,6 +210,14 @@ macro_rules! table {
                 };
                 let arrays = vec![$(columns.$col.finish(&order),)*];
                 crate::segment::encode::<$row>(arrays, columns.extent)
+            }
+
+            fn extent(rows: &Rows<$row>) -> Extent {
+                let mut extent = Extent::default();
+                for row in rows.iter() {
+                    extent.add({ let $s = &row; $span }, { let $p = &row; $pid });
+                }
+                extent
             }
 
             fn absent() -> $views {
