@@ -65,21 +65,27 @@ pub(crate) fn encode<T: Table>(
         member: T::NAME.to_owned(),
         what: error.to_string(),
     };
-    let schema = schema_of::<T>();
+    let batch = batch::<T>(arrays)?;
     let options = ArrowWriterOptions::new()
         .with_properties(properties_of::<T>())
         .with_skip_arrow_metadata(true);
-    let write = || -> Result<Vec<u8>, FormatError> {
-        let batch = RecordBatch::try_new(schema.clone(), arrays).map_err(|e| refused(&e))?;
-        let mut writer = ArrowWriter::try_new_with_options(Vec::new(), schema, options)
-            .map_err(|e| refused(&e))?;
-        writer.write(&batch).map_err(|e| refused(&e))?;
-        writer.into_inner().map_err(|e| refused(&e))
+    let write = || -> Result<Vec<u8>, parquet::errors::ParquetError> {
+        let mut writer = ArrowWriter::try_new_with_options(Vec::new(), batch.schema(), options)?;
+        writer.write(&batch)?;
+        writer.into_inner()
     };
     Ok(EncodedMember {
         table: T::NAME.into(),
         extent,
-        bytes: write()?,
+        bytes: write().map_err(|error| refused(&error))?,
+    })
+}
+
+/// The arrays of a table's columns as a batch.
+pub(crate) fn batch<T: Table>(arrays: Vec<ArrayRef>) -> Result<RecordBatch, FormatError> {
+    RecordBatch::try_new(schema_of::<T>(), arrays).map_err(|error| FormatError::Encode {
+        member: T::NAME.to_owned(),
+        what: error.to_string(),
     })
 }
 
