@@ -65,4 +65,15 @@ impl FormatError {
             FormatError::Damaged { .. } | FormatError::TooLarge { .. }
         )
     }
+
+    /// The error without the place that it speaks of.
+    pub(crate) fn what(&self) -> String {
+        match self {
+            FormatError::Damaged { what, .. } => what.clone(),
+            FormatError::TooLarge {
+                what, found, limit, ..
+            } => format!("{what} is {found}, the limit is {limit}"),
+            other => other.to_string(),
+        }
+    }
 }

@@ -194,7 +194,7 @@ fn member_bytes(file: &Bytes, entry: &Entry) -> Result<Bytes, FormatError> {
 /// The segment and the table of a member's name, `000012/syscalls.parquet`.
 ///
 /// A segment has one name only: at least six digits, and no more than it needs beyond that.
-fn table_member(name: &str) -> Option<(u32, &str)> {
+pub(crate) fn table_member(name: &str) -> Option<(u32, &str)> {
     let (number, file) = name.split_once('/')?;
     let table = file.strip_suffix(".parquet")?;
     let segment = number.parse().ok()?;
@@ -219,6 +219,10 @@ fn read_header(bytes: &[u8], listing: &container::Listing) -> Result<Header, For
     if entry.capture.is_some_and(|capture| capture != entry.crc32) {
         return Err(entry.damaged("its mark names another capture".into()));
     }
+    parse_header(bytes, entry)
+}
+
+pub(crate) fn parse_header(bytes: &[u8], entry: &Entry) -> Result<Header, FormatError> {
     #[derive(serde::Deserialize)]
     struct Versioned {
         format: crate::FormatVersion,
@@ -237,7 +241,7 @@ fn read_header(bytes: &[u8], listing: &container::Listing) -> Result<Header, For
     read_json(bytes, entry)
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(
     bytes: &[u8],
     entry: &Entry,
 ) -> Result<T, FormatError> {

@@ -72,6 +72,14 @@ pub struct Extent {
 }
 
 impl Extent {
+    /// So many rows of which nothing else is known.
+    pub fn of_rows(rows: u64) -> Self {
+        Self {
+            rows: u32::try_from(rows).unwrap_or(u32::MAX),
+            ..Self::default()
+        }
+    }
+
     #[inline]
     fn add(&mut self, span: Option<(i64, i64)>, pid: Option<u32>) {
         self.rows += 1;
@@ -104,11 +112,24 @@ pub trait Table: Sized {
     fn columns() -> Self::Columns {
         Self::Columns::default()
     }
+    /// Appends one row.
+    fn push(columns: &mut Self::Columns, row: Self);
+    /// The earliest and the latest moment that the row speaks of, if it has a time.
+    fn span(&self) -> Option<(i64, i64)>;
+    /// The process that the row names, if it names one.
+    fn pid(&self) -> Option<u32>;
+    /// The rows as Arrow arrays, in the order in which they were appended.
+    ///
+    /// # Errors
+    /// [`FormatError::Encode`] if Arrow refuses them.
+    fn into_batch(columns: Self::Columns) -> Result<arrow::array::RecordBatch, FormatError>;
     /// Sorts and encodes collected rows into a member.
     ///
     /// # Errors
     /// [`FormatError::Encode`] if the Parquet writer refuses them.
     fn encode(columns: Self::Columns) -> Result<EncodedMember, FormatError>;
+    /// What these rows cover.
+    fn extent(rows: &Rows<Self>) -> Extent;
     #[doc(hidden)]
     fn absent() -> Self::Views;
     #[doc(hidden)]
@@ -121,7 +142,7 @@ macro_rules! table {
     (
         $(#[doc = $doc:literal])*
         $row:ident, $columns:ident, $views:ident = $name:literal,
-        sort($($key:ident),*), span |$s:ident| $span:expr, pid |$p:ident| $pid:expr,
+        sort($group:ident $(, $key:ident)*), span |$s:ident| $span:expr, pid |$p:ident| $pid:expr,
         { $($(#[doc = $cdoc:literal])* $col:ident: $ty:ty, $encoding:ident;)* }
     ) => {
         $(#[doc = $doc])*
@@ -139,10 +160,7 @@ macro_rules! table {
             /// Appends one row.
             #[inline]
             pub fn push(&mut self, row: $row) {
-                self.extent.add(
-                    { let $s = &row; $span },
-                    { let $p = &row; $pid },
-                );
+                self.extent.add(row.span(), row.pid());
                 $(self.$col.push(row.$col);)*
             }
 
@@ -173,7 +191,7 @@ macro_rules! table {
 
         impl Table for $row {
             const NAME: &'static str = $name;
-            const SORT: &'static [&'static str] = &[$(stringify!($key)),*];
+            const SORT: &'static [&'static str] = &[stringify!($group) $(, stringify!($key))*];
             const MEANING: &'static [&'static str] = &[$($doc),*];
             type Columns = $columns;
             type Views = $views;
@@ -188,18 +206,42 @@ macro_rules! table {
                 },)*]
             }
 
+            #[inline]
+            fn push(columns: &mut $columns, row: $row) {
+                columns.push(row);
+            }
+
+            #[inline]
+            fn span(&self) -> Option<(i64, i64)> {
+                let $s = self;
+                $span
+            }
+
+            #[inline]
+            fn pid(&self) -> Option<u32> {
+                let $p = self;
+                $pid
+            }
+
+            fn into_batch(columns: $columns) -> Result<arrow::array::RecordBatch, FormatError> {
+                let arrays = vec![$(columns.$col.finish(&Order::AsIs),)*];
+                crate::segment::batch::<$row>(arrays)
+            }
+
             fn encode(columns: $columns) -> Result<EncodedMember, FormatError> {
-                let key = |row: u32| ($(columns.$key.values[row as usize],)* row);
-                let rows = 0..columns.extent.rows;
-                let order = if rows.clone().is_sorted_by_key(key) {
-                    Order::AsIs
-                } else {
-                    let mut rows: Vec<u32> = rows.collect();
-                    rows.sort_unstable_by_key(|&row| key(row));
-                    Order::By(rows)
-                };
+                let group = |row: u32| columns.$group.values[row as usize];
+                let key = |row: u32| (group(row), $(columns.$key.values[row as usize],)*);
+                let order = Order::of(columns.extent.rows, group, key);
                 let arrays = vec![$(columns.$col.finish(&order),)*];
                 crate::segment::encode::<$row>(arrays, columns.extent)
+            }
+
+            fn extent(rows: &Rows<$row>) -> Extent {
+                let mut extent = Extent::default();
+                for row in rows.iter() {
+                    extent.add(row.span(), row.pid());
+                }
+                extent
             }
 
             fn absent() -> $views {

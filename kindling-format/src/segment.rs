@@ -2,13 +2,13 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
 };
 
 use arrow::{
     array::{ArrayRef, RecordBatch, RecordBatchReader},
-    datatypes::{DataType, Field, Schema, SchemaRef},
+    datatypes::{Field, Schema, SchemaRef},
 };
 use bytes::Bytes;
 use parquet::{
@@ -65,21 +65,27 @@ pub(crate) fn encode<T: Table>(
         member: T::NAME.to_owned(),
         what: error.to_string(),
     };
-    let schema = schema_of::<T>();
+    let batch = batch::<T>(arrays)?;
     let options = ArrowWriterOptions::new()
         .with_properties(properties_of::<T>())
         .with_skip_arrow_metadata(true);
-    let write = || -> Result<Vec<u8>, FormatError> {
-        let batch = RecordBatch::try_new(schema.clone(), arrays).map_err(|e| refused(&e))?;
-        let mut writer = ArrowWriter::try_new_with_options(Vec::new(), schema, options)
-            .map_err(|e| refused(&e))?;
-        writer.write(&batch).map_err(|e| refused(&e))?;
-        writer.into_inner().map_err(|e| refused(&e))
+    let write = || -> Result<Vec<u8>, parquet::errors::ParquetError> {
+        let mut writer = ArrowWriter::try_new_with_options(Vec::new(), batch.schema(), options)?;
+        writer.write(&batch)?;
+        writer.into_inner()
     };
     Ok(EncodedMember {
         table: T::NAME.into(),
         extent,
-        bytes: write()?,
+        bytes: write().map_err(|error| refused(&error))?,
+    })
+}
+
+/// The arrays of a table's columns as a batch.
+pub(crate) fn batch<T: Table>(arrays: Vec<ArrayRef>) -> Result<RecordBatch, FormatError> {
+    RecordBatch::try_new(schema_of::<T>(), arrays).map_err(|error| FormatError::Encode {
+        member: T::NAME.to_owned(),
+        what: error.to_string(),
     })
 }
 
@@ -124,22 +130,43 @@ pub(crate) fn decode<T: Table>(
     bytes: Bytes,
     wanted: Option<&[&str]>,
 ) -> Result<Rows<T>, FormatError> {
-    let outcome = quiet::catch(|| match decode_batch::<T>(bytes, wanted)? {
-        Some(batch) => T::open(&batch).map_err(DecodeError::damage),
-        None => Ok(Rows::empty()),
-    });
+    guarded(member, || {
+        let known: HashSet<&str> = T::specs().into_iter().map(|spec| spec.name).collect();
+        let (schema, mut batches) = decode_batches(bytes, |name| {
+            known.contains(name) && wanted.is_none_or(|names| names.contains(&name))
+        })?;
+        let batch = match batches.len() {
+            0 => return Ok(Rows::empty()),
+            1 => batches.remove(0),
+            _ => arrow::compute::concat_batches(&schema, &batches)?,
+        };
+        T::open(&batch).map_err(DecodeError::damage)
+    })
+}
+
+/// Decodes all columns of a member whose table this version does not know.
+pub(crate) fn decode_any(
+    member: &crate::container::Entry,
+    bytes: Bytes,
+) -> Result<Vec<RecordBatch>, FormatError> {
+    guarded(member, || Ok(decode_batches(bytes, |_| true)?.1))
+}
+
+fn guarded<R>(
+    member: &crate::container::Entry,
+    decode: impl FnOnce() -> Result<R, DecodeError>,
+) -> Result<R, FormatError> {
     let panicked = || Err(DecodeError::damage("its Parquet data is inconsistent"));
-    outcome
-        .unwrap_or_else(panicked)
-        .map_err(|error| match error.0 {
-            Refused::Inconsistent(what) => member.damaged(what),
-            Refused::TooLarge(what, found, limit) => FormatError::TooLarge {
-                member: member.name.clone(),
-                what,
-                found,
-                limit,
-            },
-        })
+    let outcome = quiet::catch(decode).unwrap_or_else(panicked);
+    outcome.map_err(|DecodeError(refused)| match refused {
+        Refused::Inconsistent(what) => member.damaged(what),
+        Refused::TooLarge(what, found, limit) => FormatError::TooLarge {
+            member: member.name.clone(),
+            what,
+            found,
+            limit,
+        },
+    })
 }
 
 struct DecodeError(Refused);
@@ -168,23 +195,16 @@ impl From<arrow::error::ArrowError> for DecodeError {
     }
 }
 
-fn decode_batch<T: Table>(
+fn decode_batches(
     bytes: Bytes,
-    wanted: Option<&[&str]>,
-) -> Result<Option<RecordBatch>, DecodeError> {
-    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let metadata = ArrowReaderMetadata::load(&bytes, options)?;
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<(SchemaRef, Vec<RecordBatch>), DecodeError> {
+    let metadata = load_metadata(&bytes)?;
     let rows = pages::check(&bytes, metadata.metadata())?;
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata);
-    let known: HashMap<&str, DataType> = T::specs()
-        .into_iter()
-        .map(|spec| (spec.name, spec.data_type))
-        .collect();
     let parquet_schema = builder.parquet_schema();
     let roots = parquet_schema.root_schema().get_fields().iter().enumerate();
-    let roots = roots.filter(|(_, field)| {
-        known.contains_key(field.name()) && wanted.is_none_or(|names| names.contains(&field.name()))
-    });
+    let roots = roots.filter(|(_, field)| is_wanted(field.name()));
     let mask = ProjectionMask::roots(parquet_schema, roots.map(|(index, _)| index));
     let reader = builder
         .with_projection(mask)
@@ -202,10 +222,18 @@ fn decode_batch<T: Table>(
         }
         batches.push(batch);
     }
-    match batches.len() {
-        0 | 1 => Ok(batches.pop()),
-        _ => Ok(Some(arrow::compute::concat_batches(&schema, &batches)?)),
-    }
+    Ok((schema, batches))
+}
+
+fn load_metadata(bytes: &Bytes) -> Result<ArrowReaderMetadata, parquet::errors::ParquetError> {
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    ArrowReaderMetadata::load(bytes, options)
+}
+
+/// The rows that the footer of a Parquet file says; `None` if it is not readable.
+pub(crate) fn footer_rows(bytes: Bytes) -> Option<u64> {
+    let metadata = quiet::catch(|| load_metadata(&bytes))?.ok()?;
+    u64::try_from(metadata.metadata().file_metadata().num_rows()).ok()
 }
 
 /// The view of one column of a batch; a view of nothing if the batch does not have it.
@@ -232,8 +260,7 @@ pub fn column_sizes(name: &str, bytes: Bytes) -> Result<BTreeMap<String, u64>, F
         at: 0,
         what,
     };
-    let load = || ArrowReaderMetadata::load(&bytes, ArrowReaderOptions::new());
-    let metadata = quiet::catch(load)
+    let metadata = quiet::catch(|| load_metadata(&bytes))
         .ok_or_else(|| damaged("its Parquet footer is inconsistent".into()))?
         .map_err(|error| damaged(error.to_string()))?;
     let mut sizes = BTreeMap::new();

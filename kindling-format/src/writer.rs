@@ -77,6 +77,14 @@ impl<W: Write> CaptureWriter<W> {
         Ok(())
     }
 
+    /// Writes a member that is no table's, for example one that a newer version knows.
+    ///
+    /// # Errors
+    /// As [`CaptureWriter::append`].
+    pub fn append_other(&mut self, name: &str, bytes: &[u8]) -> Result<(), FormatError> {
+        self.member(name, bytes)
+    }
+
     /// Hands everything that was written so far to the operating system.
     ///
     /// # Errors

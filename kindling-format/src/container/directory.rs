@@ -10,7 +10,7 @@ use super::{
 };
 use crate::FormatError;
 
-const CENTRAL: u32 = 0x0201_4b50;
+pub(super) const CENTRAL: u32 = 0x0201_4b50;
 const END: u32 = 0x0605_4b50;
 const END64: u32 = 0x0606_4b50;
 const LOCATOR64: u32 = 0x0706_4b50;
@@ -231,7 +231,7 @@ pub(super) fn read_directory(
     Ok(entries)
 }
 
-fn read_central(file: &[u8], at: usize) -> Option<(Entry, usize)> {
+pub(super) fn read_central(file: &[u8], at: usize) -> Option<(Entry, usize)> {
     let header = file.get(at..at.checked_add(CENTRAL_LEN)?)?;
     if u32_at(header, 0)? != CENTRAL || u16_at(header, 10)? != 0 {
         return None;

@@ -12,7 +12,7 @@ mod bytes;
 mod directory;
 mod local;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use directory::directory;
 pub use local::{local_header, read_local};
@@ -203,14 +203,65 @@ pub fn scan(file: &[u8], mut at: usize, capture: u32) -> Vec<Entry> {
     entries
 }
 
-/// The next local header of capture `capture` at or behind `at`, whatever lies before it.
+/// The next local header of `capture` at or behind `at`, whatever lies before it.
 pub fn find_local(file: &[u8], at: usize, capture: u32) -> Option<Entry> {
-    let signature = local::LOCAL.to_le_bytes();
-    let places = file.get(at..)?.windows(signature.len()).enumerate();
-    places
-        .filter(|(_, window)| *window == signature)
-        .filter_map(|(off, _)| read_local(file, at + off))
-        .find(|entry| entry.capture == Some(capture))
+    let places = find_signature(file, at, local::LOCAL);
+    let mut headers = places.filter_map(|at| read_local(file, at));
+    headers.find(|entry| entry.capture == Some(capture))
+}
+
+/// The first local header of any capture, wherever it is.
+pub fn find_any_local(file: &[u8]) -> Option<Entry> {
+    let places = find_signature(file, 0, local::LOCAL);
+    let mut headers = places.filter_map(|at| read_local(file, at));
+    headers.find(|entry| entry.capture.is_some())
+}
+
+/// What is left of a central directory.
+#[derive(Debug, Default)]
+pub(crate) struct Remains {
+    /// Where it begins; the end of the file if there is none.
+    pub(crate) at: usize,
+    /// The members that it names by the offset of their local headers. Their bytes are where our
+    /// own headers would put them.
+    pub(crate) entries: BTreeMap<u64, Entry>,
+}
+
+/// Looks for a central directory, or a part of one, behind the last local header of `capture`.
+pub(crate) fn find_remains(file: &[u8], capture: u32) -> Remains {
+    let headers = find_signature(file, 0, local::LOCAL).filter_map(|at| read_local(file, at));
+    let last = headers
+        .filter(|entry| entry.capture == Some(capture))
+        .last();
+    let from = last.map_or(0, |last| match last.verify(file) {
+        Ok(()) => last.end_off(),
+        Err(_) => last.data_off,
+    });
+    let mut remains = Remains {
+        at: file.len(),
+        ..Remains::default()
+    };
+    for at in find_signature(file, from as usize, directory::CENTRAL) {
+        let Some((entry, _)) = directory::read_central(file, at) else {
+            continue;
+        };
+        remains.at = remains.at.min(at);
+        let header = local_header(&entry.name, entry.size_bytes, entry.crc32, capture);
+        let header_len = header.map_or(0, |header| header.len() as u64);
+        let entry = Entry {
+            data_off: entry.header_off.saturating_add(header_len),
+            capture: Some(capture),
+            ..entry
+        };
+        remains.entries.insert(entry.header_off, entry);
+    }
+    remains
+}
+
+fn find_signature(file: &[u8], from: usize, signature: u32) -> impl Iterator<Item = usize> {
+    let signature = signature.to_le_bytes();
+    let windows = file.get(from..).unwrap_or_default().windows(4).enumerate();
+    windows.filter_map(move |(off, window)| (window == signature).then_some(from + off))
 }
 
 fn describe_start(file: &[u8]) -> String {
