@@ -1,0 +1,4 @@
+//! Questions about the model, each answered by a report: a plain struct that renderers write. An
+//! analysis prints nothing.
+
+pub mod info;

@@ -1,0 +1,6 @@
+//! Reports as text, JSON and pictures. A renderer writes what a report says and computes nothing.
+
+pub mod info;
+pub mod json;
+pub mod table;
+pub mod units;
