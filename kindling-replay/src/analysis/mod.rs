@@ -2,3 +2,5 @@
 //! analysis prints nothing.
 
 pub mod info;
+pub mod threads;
+pub mod timeline;

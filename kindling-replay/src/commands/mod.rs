@@ -8,6 +8,7 @@ use clap::Subcommand;
 use crate::{Outcome, cli::CommonArgs};
 
 pub mod info;
+pub mod threads;
 
 macro_rules! commands {
     ($($(#[$doc:meta])* $variant:ident => $module:ident,)*) => {
@@ -37,4 +38,6 @@ macro_rules! commands {
 commands! {
     /// What the capture is: host, time, rows, losses, cost
     Info => info,
+    /// What every thread did with its time: text, JSON, or a timeline as SVG
+    Threads => threads,
 }

@@ -2,4 +2,10 @@
 
 pub mod catalog;
 pub mod clock;
+pub mod file;
+pub mod loss;
+pub mod slice;
 pub mod stack;
+pub mod thread;
+pub mod timeline;
+pub mod wait_reason;

@@ -56,6 +56,11 @@ impl Stacks {
         all
     }
 
+    /// The ids of all stacks, rising.
+    pub fn ids(&self) -> impl Iterator<Item = u32> + '_ {
+        self.stacks.keys().copied()
+    }
+
     /// The functions of a stack, innermost first; empty if the capture does not have it.
     pub fn functions(&self, stack: u32) -> Vec<Function> {
         let frames = self.stacks.get(&stack).into_iter().flatten();

@@ -3,4 +3,6 @@
 pub mod info;
 pub mod json;
 pub mod table;
+pub mod threads;
+pub mod timeline;
 pub mod units;
