@@ -1,6 +1,8 @@
 //! Questions about the model, each answered by a report: a plain struct that renderers write. An
 //! analysis prints nothing.
 
+pub mod flame;
 pub mod info;
+pub mod syscalls;
 pub mod threads;
 pub mod timeline;

@@ -7,7 +7,9 @@ use clap::Subcommand;
 
 use crate::{Outcome, cli::CommonArgs};
 
+pub mod flame;
 pub mod info;
+pub mod syscalls;
 pub mod threads;
 
 macro_rules! commands {
@@ -40,4 +42,8 @@ commands! {
     Info => info,
     /// What every thread did with its time: text, JSON, or a timeline as SVG
     Threads => threads,
+    /// Where time went, by call stack: a flame graph, on-CPU or off-CPU
+    Flame => flame,
+    /// Syscalls by name: how many, how long, how many failed
+    Syscalls => syscalls,
 }

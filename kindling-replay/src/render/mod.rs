@@ -1,7 +1,9 @@
 //! Reports as text, JSON and pictures. A renderer writes what a report says and computes nothing.
 
+pub mod flame;
 pub mod info;
 pub mod json;
+pub mod syscalls;
 pub mod table;
 pub mod threads;
 pub mod timeline;
