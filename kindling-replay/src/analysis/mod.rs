@@ -1,0 +1,11 @@
+//! Questions about the model, each answered by a report: a plain struct that renderers write. An
+//! analysis prints nothing.
+
+pub mod flame;
+pub mod flow;
+pub mod info;
+pub mod syscalls;
+pub mod threads;
+pub mod timeline;
+pub mod rpc;
+pub mod rpc_call;

@@ -1,0 +1,140 @@
+//! Syscalls by name: how many, how long, how many failed.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use kindling_format::schema::Syscall;
+use serde::Serialize;
+
+use crate::{context::Context, model::catalog::Catalog, render::json::List, scan};
+
+/// One kind of syscall.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SyscallRow {
+    /// Its name.
+    pub syscall: String,
+    /// Calls that were entered in the window.
+    pub calls: u64,
+    /// Calls that failed.
+    pub errors: u64,
+    /// Calls that never returned while recorded; they have no part in the times.
+    pub unfinished: u64,
+    /// The time in all of them.
+    pub total_ns: i64,
+    /// The time in one on average.
+    pub mean_ns: i64,
+    /// Half of them took at most this, to three digits.
+    pub p50_ns: u64,
+    /// 99 of 100 took at most this, likewise.
+    pub p99_ns: u64,
+    /// The longest.
+    pub max_ns: i64,
+}
+
+#[derive(Debug, Clone)]
+struct Tally {
+    calls: u64,
+    errors: u64,
+    unfinished: u64,
+    total_ns: i64,
+    max_ns: i64,
+    times: Histogram<u64>,
+}
+
+/// The largest negative return value that is an errno.
+const MAX_ERRNO: i64 = 4095;
+
+/// Counts the calls of the selected threads, by falling total time.
+pub fn report(context: &Context, catalog: &Catalog) -> anyhow::Result<List<SyscallRow>> {
+    let window = context.selection.window;
+    let set = catalog.select(context);
+    let empty = Tally {
+        calls: 0,
+        errors: 0,
+        unfinished: 0,
+        total_ns: 0,
+        max_ns: 0,
+        // Three digits, for any time up to u64's end.
+        times: Histogram::new(3)?,
+    };
+    let columns = ["ts", "dur", "tid", "nr", "ret"];
+    let mut tallies: BTreeMap<u16, Tally> = BTreeMap::new();
+    scan::segments(
+        context,
+        "counting syscalls",
+        |segment| {
+            let mut tallies: BTreeMap<u16, Tally> = BTreeMap::new();
+            if !segment.may_speak_of("syscalls", window) {
+                return tallies;
+            }
+            for row in segment.columns::<Syscall>(Some(&columns)).iter() {
+                if window.contains(row.ts) && set.contains(catalog, row.tid, row.ts) {
+                    tallies
+                        .entry(row.nr)
+                        .or_insert_with(|| empty.clone())
+                        .count(&row);
+                }
+            }
+            tallies
+        },
+        |some| {
+            for (nr, tally) in some {
+                tallies
+                    .entry(nr)
+                    .or_insert_with(|| empty.clone())
+                    .add(&tally);
+            }
+        },
+    );
+    let rows = tallies
+        .into_iter()
+        .map(|(nr, tally)| tally.row(catalog.syscall_name(nr)));
+    let mut rows: Vec<SyscallRow> = rows.collect();
+    rows.sort_by(|a, b| {
+        b.total_ns
+            .cmp(&a.total_ns)
+            .then_with(|| a.syscall.cmp(&b.syscall))
+    });
+    Ok(List::new(rows, context.top))
+}
+
+impl Tally {
+    fn count(&mut self, row: &Syscall) {
+        self.calls += 1;
+        self.errors += u64::from(row.ret.is_some_and(|ret| (-MAX_ERRNO..0).contains(&ret)));
+        match row.dur {
+            None => self.unfinished += 1,
+            Some(dur) => {
+                let dur = dur.max(0);
+                self.total_ns = self.total_ns.saturating_add(dur);
+                self.max_ns = self.max_ns.max(dur);
+                self.times.saturating_record(dur.unsigned_abs());
+            }
+        }
+    }
+
+    fn add(&mut self, other: &Tally) {
+        self.calls += other.calls;
+        self.errors += other.errors;
+        self.unfinished += other.unfinished;
+        self.total_ns = self.total_ns.saturating_add(other.total_ns);
+        self.max_ns = self.max_ns.max(other.max_ns);
+        // Both resize by themselves, so this cannot fail for want of range.
+        let _ = self.times.add(&other.times);
+    }
+
+    fn row(self, syscall: String) -> SyscallRow {
+        let finished = i64::try_from(self.calls - self.unfinished).unwrap_or(i64::MAX);
+        SyscallRow {
+            syscall,
+            calls: self.calls,
+            errors: self.errors,
+            unfinished: self.unfinished,
+            total_ns: self.total_ns,
+            mean_ns: self.total_ns.checked_div(finished).unwrap_or(0),
+            p50_ns: self.times.value_at_quantile(0.5),
+            p99_ns: self.times.value_at_quantile(0.99),
+            max_ns: self.max_ns,
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! The timelines of threads at the resolution of a picture.
+//!
+//! Memory and the size of the picture follow its width, not the number of slices: a slice that is
+//! at least two columns wide is kept as a block, all shorter ones are mixed into the columns that
+//! they touch.
+
+use crate::{
+    context::Context,
+    model::{
+        catalog::Catalog,
+        slice::{Slice, State, Times},
+        stack::Stacks,
+        timeline::{self, Lane},
+    },
+};
+
+/// Columns of the picture where threads are few.
+const MOST_COLUMNS: usize = 1_200;
+/// Columns where they are many.
+const FEWEST_COLUMNS: usize = 200;
+/// All threads together have about this many columns: it bounds the size of the picture.
+const ALL_COLUMNS: usize = 48_000;
+/// The most threads that are shown.
+const MOST_THREADS: usize = 200;
+
+/// The timelines of some threads.
+#[derive(Debug)]
+pub struct TimelineReport {
+    /// Start of the window, since the start of the capture.
+    pub from_ns: i64,
+    /// End of the window.
+    pub to_ns: i64,
+    /// Columns that the window is divided into.
+    pub columns: usize,
+    /// What was recorded, in a line.
+    pub title: String,
+    /// The processes, each with its threads.
+    pub processes: Vec<ProcessTracks>,
+    /// Threads that are not shown.
+    pub hidden: usize,
+    /// What is missing, in words.
+    pub warnings: Vec<String>,
+}
+
+/// The threads of one process.
+#[derive(Debug)]
+pub struct ProcessTracks {
+    /// The process.
+    pub pid: u32,
+    /// Its command line, or its name.
+    pub command: String,
+    /// Its threads.
+    pub tracks: Vec<TrackReport>,
+}
+
+/// The timeline of one thread.
+#[derive(Debug)]
+pub struct TrackReport {
+    /// The thread.
+    pub tid: u32,
+    /// Its name.
+    pub comm: String,
+    /// When its life began and ended, since the start of the capture.
+    pub life_ns: (i64, i64),
+    /// What it did with its time.
+    pub times: Times,
+    /// Slices that are worth a block, in the order of time.
+    pub blocks: Vec<Block>,
+    /// The mixed rest: column, and each state's part of the column's time.
+    pub columns: Vec<(usize, Vec<(State, f64)>)>,
+}
+
+/// A slice that is wide enough to see.
+#[derive(Debug)]
+pub struct Block {
+    /// Its first moment, since the start of the capture.
+    pub start_ns: i64,
+    /// The moment behind its last.
+    pub end_ns: i64,
+    /// The state.
+    pub state: State,
+    /// What is known of the wait, in words.
+    pub detail: String,
+}
+
+#[derive(Debug, Default)]
+struct Draft {
+    times: Times,
+    blocks: Vec<Slice>,
+    columns: Vec<(usize, Times)>,
+}
+
+/// The timelines of the selected threads; of many, those that ran longest.
+pub fn report(context: &Context, catalog: &Catalog, stacks: &Stacks) -> TimelineReport {
+    let set = catalog.select(context);
+    let shown = context
+        .top
+        .unwrap_or(MOST_THREADS)
+        .min(catalog.threads.len())
+        .max(1);
+    let columns = (ALL_COLUMNS / shown).clamp(FEWEST_COLUMNS, MOST_COLUMNS);
+    let scale = Scale::new(context, columns);
+    let mut drafts: Vec<Draft> = Vec::new();
+    let lanes = timeline::replay(context, catalog, stacks, &set, |lane, slice| {
+        if drafts.len() <= lane {
+            drafts.resize_with(lane + 1, Draft::default);
+        }
+        if let Some(draft) = drafts.get_mut(lane) {
+            draft.add(&slice, scale);
+        }
+    });
+    drafts.resize_with(lanes.len(), Draft::default);
+    let mut lived: Vec<(Lane<'_>, Draft)> = lanes
+        .into_iter()
+        .zip(drafts)
+        .filter(|(lane, _)| lane.end > lane.start)
+        .collect();
+    lived.sort_by_key(|(lane, draft)| (std::cmp::Reverse(draft.times.running_ns), lane.life.tid));
+    let hidden = lived.len().saturating_sub(shown);
+    lived.truncate(shown);
+    lived.sort_by_key(|(lane, _)| {
+        (
+            lane.life.pid,
+            lane.life.tid != lane.life.pid,
+            lane.life.tid,
+            lane.start,
+        )
+    });
+    let header = context.capture.header();
+    TimelineReport {
+        from_ns: context.selection.from_ns,
+        to_ns: context.selection.to_ns,
+        columns,
+        title: format!(
+            "{} · {} {}",
+            context.file_name, header.host.kernel, header.host.arch
+        ),
+        processes: by_process(context, catalog, scale, lived),
+        hidden,
+        warnings: context.warnings().iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// How a window maps to columns.
+#[derive(Debug, Clone, Copy)]
+struct Scale {
+    from: i64,
+    column_ns: i64,
+    columns: usize,
+}
+
+impl Scale {
+    fn new(context: &Context, columns: usize) -> Self {
+        let window = context.selection.window;
+        let column_ns = window.length_ns() / columns as i64 + 1;
+        Self {
+            from: window.from,
+            column_ns,
+            columns,
+        }
+    }
+
+    fn column(self, ts: i64) -> usize {
+        let column = ts.saturating_sub(self.from).max(0) / self.column_ns;
+        usize::try_from(column)
+            .unwrap_or(usize::MAX)
+            .min(self.columns.saturating_sub(1))
+    }
+}
+
+impl Draft {
+    fn add(&mut self, slice: &Slice, scale: Scale) {
+        self.times.add(slice.state, slice.length_ns());
+        if slice.length_ns() >= scale.column_ns.saturating_mul(2) {
+            return self.blocks.push(*slice);
+        }
+        let mut at = slice.start;
+        while at < slice.end {
+            let column = scale.column(at);
+            let column_end = scale
+                .from
+                .saturating_add((column as i64 + 1).saturating_mul(scale.column_ns));
+            let end = if column + 1 < scale.columns {
+                slice.end.min(column_end)
+            } else {
+                slice.end
+            };
+            let times = match self.columns.last_mut() {
+                Some((last, times)) if *last == column => times,
+                _ => {
+                    self.columns.push((column, Times::default()));
+                    match self.columns.last_mut() {
+                        Some((_, times)) => times,
+                        None => return,
+                    }
+                }
+            };
+            times.add(slice.state, end.saturating_sub(at));
+            at = end.max(at + 1);
+        }
+    }
+}
+
+fn by_process(
+    context: &Context,
+    catalog: &Catalog,
+    scale: Scale,
+    lived: Vec<(Lane<'_>, Draft)>,
+) -> Vec<ProcessTracks> {
+    let mut processes: Vec<ProcessTracks> = Vec::new();
+    for (lane, draft) in lived {
+        let pid = lane.life.pid;
+        let track = track(context, catalog, scale, &lane, draft);
+        match processes.last_mut().filter(|process| process.pid == pid) {
+            Some(process) => process.tracks.push(track),
+            None => processes.push(ProcessTracks {
+                pid,
+                command: command(catalog, pid, lane.end),
+                tracks: vec![track],
+            }),
+        }
+    }
+    processes
+}
+
+fn command(catalog: &Catalog, pid: u32, ts: i64) -> String {
+    match catalog.process_at(pid, ts) {
+        Some(process) if !process.argv.is_empty() => process.argv.join(" "),
+        Some(process) => process.comm.clone(),
+        None => String::new(),
+    }
+}
+
+fn track(
+    context: &Context,
+    catalog: &Catalog,
+    scale: Scale,
+    lane: &Lane<'_>,
+    draft: Draft,
+) -> TrackReport {
+    let block = |slice: &Slice| Block {
+        start_ns: context.offset_ns(slice.start),
+        end_ns: context.offset_ns(slice.end),
+        state: slice.state,
+        detail: detail(catalog, slice),
+    };
+    let parts = |times: &Times| {
+        let states = [
+            (State::Running, times.running_ns),
+            (State::Runnable, times.runnable_ns),
+            (State::Unknown, times.unknown_ns),
+        ];
+        let reasons = times
+            .by_reason()
+            .map(|(reason, ns)| (State::Blocked(reason), ns));
+        let parts = states.into_iter().chain(reasons).filter(|(_, ns)| *ns > 0);
+        parts
+            .map(|(state, ns)| (state, ns as f64 / scale.column_ns as f64))
+            .collect()
+    };
+    TrackReport {
+        tid: lane.life.tid,
+        comm: lane.life.comm_at(lane.end).to_owned(),
+        life_ns: (context.offset_ns(lane.start), context.offset_ns(lane.end)),
+        times: draft.times,
+        blocks: draft.blocks.iter().map(block).collect(),
+        columns: draft
+            .columns
+            .iter()
+            .map(|(column, times)| (*column, parts(times)))
+            .collect(),
+    }
+}
+
+/// A wait in words: `read of tcp 10.0.0.1:80, woken by nginx/123`.
+fn detail(catalog: &Catalog, slice: &Slice) -> String {
+    let mut words = Vec::new();
+    if let Some(cpu) = slice.cpu {
+        words.push(format!("CPU {cpu}"));
+    }
+    if let Some(nr) = slice.wait.syscall {
+        words.push(format!("in {}", catalog.syscall_name(nr)));
+    }
+    if let Some(file) = slice.wait.file.and_then(|id| catalog.files.get(&id)) {
+        words.push(format!("of {}", crate::model::file::label(file)));
+    }
+    if let Some(futex) = slice.wait.futex {
+        words.push(format!("at {futex:#x}"));
+    }
+    match slice.wait.waker {
+        Some(waker) if waker.irq => words.push("woken by an interrupt".into()),
+        Some(waker) => {
+            let comm = catalog.comm_at(waker.tid, slice.end);
+            words.push(format!("woken by {comm}/{}", waker.tid));
+        }
+        None => {}
+    }
+    words.join(", ")
+}

@@ -1,0 +1,34 @@
+//! `info`: what the capture is.
+
+use crate::{
+    Outcome, analysis,
+    cli::{CommonArgs, Format},
+    context::Context,
+    render,
+};
+
+/// What can be typed after `info`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kindling-replay info web.kndl
+  kindling-replay info web.kndl --format json")]
+pub struct Args {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: CommonArgs,
+}
+
+/// Runs `info`.
+///
+/// # Errors
+/// If the capture cannot be read or the answer not be written.
+pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+    let context = Context::open(&args.common, &[Format::Text, Format::Json])?;
+    let report = analysis::info::report(&context);
+    match context.format {
+        Format::Json => context.write_json("info", &report)?,
+        _ => context.write(|out| render::info::text(out, &report))?,
+    }
+    Ok(context.finish())
+}

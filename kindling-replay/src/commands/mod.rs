@@ -1,0 +1,55 @@
+//! One small module per command: it opens the capture, runs the analysis and picks the renderer.
+//!
+//! A new command is a module with `Args`, whose `common` field is [`CommonArgs`], and
+//! `run(&Args) -> anyhow::Result<Outcome>`, and one line in [`commands!`].
+
+use clap::Subcommand;
+
+use crate::{Outcome, cli::CommonArgs};
+
+pub mod flame;
+pub mod flows;
+pub mod info;
+pub mod syscalls;
+pub mod threads;
+pub mod rpcs;
+
+macro_rules! commands {
+    ($($(#[$doc:meta])* $variant:ident => $module:ident,)*) => {
+        /// What can be asked of a capture.
+        #[derive(Debug, Subcommand)]
+        pub enum Command {
+            $($(#[$doc])* $variant($module::Args),)*
+        }
+
+        impl Command {
+            /// Runs the command.
+            ///
+            /// # Errors
+            /// One line for the user; a [`crate::cli::UsageError`] if the options make no sense.
+            pub fn run(&self) -> anyhow::Result<Outcome> {
+                match self { $(Command::$variant(args) => $module::run(args),)* }
+            }
+
+            /// The options that it shares with all others.
+            pub fn common(&self) -> &CommonArgs {
+                match self { $(Command::$variant(args) => &args.common,)* }
+            }
+        }
+    };
+}
+
+commands! {
+    /// What the capture is: host, time, rows, losses, cost
+    Info => info,
+    /// What every thread did with its time: text, JSON, or a timeline as SVG
+    Threads => threads,
+    /// Where time went, by call stack: a flame graph, on-CPU or off-CPU
+    Flame => flame,
+    /// Syscalls by name: how many, how long, how many failed
+    Syscalls => syscalls,
+    /// Who talked to whom, over what, how much and how well
+    Flows => flows,
+    /// The requests that were made, and how long they took
+    Rpcs => rpcs,
+}

@@ -1,0 +1,317 @@
+//! Who and what a capture names: processes, threads and files, each with what was known last.
+
+use std::collections::BTreeMap;
+
+use kindling_format::{
+    schema::{File, Mapping, Process, Thread},
+    syscalls::{self, SyscallSpec},
+};
+
+use crate::{
+    context::Context,
+    scan,
+    selection::{Selection, glob},
+    warning::Warning,
+};
+
+/// The processes, threads and files of a capture.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    /// Processes by pid and start: a pid can be used again.
+    pub processes: BTreeMap<(u32, i64), Process>,
+    /// Threads by tid and start.
+    pub threads: BTreeMap<(u32, i64), ThreadLife>,
+    /// Files by id.
+    pub files: BTreeMap<u32, File>,
+    arch: String,
+}
+
+/// The life of one thread.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ThreadLife {
+    /// The thread.
+    pub tid: u32,
+    /// Its process.
+    pub pid: u32,
+    /// When it started, maybe before the recording.
+    pub start_ts: i64,
+    /// When it ended; `None` if it lived on.
+    pub exit_ts: Option<i64>,
+    /// Whether it is part of the recorded target.
+    pub target: bool,
+    /// Its names, each from a moment on.
+    pub comms: Vec<(i64, String)>,
+    /// What it was doing when recording began, if that was looked up.
+    pub initial: Option<InitialState>,
+    /// The kernel's own account of its time on CPU, from its start on.
+    pub cpu_ns: Option<i64>,
+}
+
+/// What a thread was doing when the recorder first looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InitialState {
+    /// When it looked.
+    pub ts: i64,
+    /// The kernel's state bits; 0 is running or runnable.
+    pub state: u32,
+    /// Whether it held a CPU.
+    pub on_cpu: bool,
+    /// The syscall it was in.
+    pub syscall: Option<u16>,
+}
+
+impl ThreadLife {
+    /// Its last name.
+    pub fn comm(&self) -> &str {
+        self.comms.last().map_or("", |(_, comm)| comm)
+    }
+
+    /// Its name at a moment.
+    pub fn comm_at(&self, ts: i64) -> &str {
+        let after = self.comms.partition_point(|(since, _)| *since <= ts);
+        self.comms
+            .get(after.saturating_sub(1))
+            .map_or("", |(_, comm)| comm)
+    }
+
+    fn absorb(&mut self, row: Thread) {
+        self.pid = row.pid;
+        self.target |= row.target;
+        self.exit_ts = row.exit_ts.or(self.exit_ts);
+        self.cpu_ns = row.cpu_ns.or(self.cpu_ns);
+        if let (None, Some(state)) = (self.initial, row.state) {
+            self.initial = Some(InitialState {
+                ts: row.ts,
+                state,
+                on_cpu: row.on_cpu.unwrap_or(false),
+                syscall: row.syscall,
+            });
+        }
+        if self.comms.last().is_none_or(|(_, comm)| *comm != row.comm) {
+            self.comms.push((row.ts, row.comm));
+        }
+    }
+}
+
+impl Catalog {
+    /// Reads the catalog of the whole capture, whatever the selection is.
+    pub fn load(context: &Context) -> Self {
+        let mut processes = Vec::new();
+        let mut threads = Vec::new();
+        let mut files = Vec::new();
+        scan::segments(
+            context,
+            "reading names",
+            |segment| {
+                let processes: Vec<Process> = segment.rows().iter().collect();
+                let threads: Vec<Thread> = segment.rows().iter().collect();
+                let files: Vec<File> = segment.rows().iter().collect();
+                (processes, threads, files)
+            },
+            |(some_processes, some_threads, some_files)| {
+                processes.extend(some_processes);
+                threads.extend(some_threads);
+                files.extend(some_files);
+            },
+        );
+        Self::from_rows(
+            &context.capture.header().host.arch,
+            processes,
+            threads,
+            files,
+        )
+    }
+
+    /// A catalog of rows in any order.
+    pub fn from_rows(
+        arch: &str,
+        mut processes: Vec<Process>,
+        mut threads: Vec<Thread>,
+        mut files: Vec<File>,
+    ) -> Self {
+        let mut catalog = Self {
+            arch: arch.to_owned(),
+            ..Self::default()
+        };
+        // Stable sorts: rows of one moment keep the order in which they were written.
+        processes.sort_by_key(|row| row.ts);
+        threads.sort_by_key(|row| row.ts);
+        files.sort_by_key(|row| row.ts);
+        for row in processes {
+            catalog.processes.insert((row.pid, row.start_ts), row);
+        }
+        for row in threads {
+            let life = catalog.threads.entry((row.tid, row.start_ts));
+            life.or_insert_with(|| ThreadLife {
+                tid: row.tid,
+                pid: row.pid,
+                start_ts: row.start_ts,
+                exit_ts: None,
+                target: false,
+                comms: Vec::new(),
+                initial: None,
+                cpu_ns: None,
+            })
+            .absorb(row);
+        }
+        for row in files {
+            catalog.files.insert(row.id, row);
+        }
+        catalog
+    }
+
+    /// The life of the thread that had this tid at a moment.
+    pub fn thread_at(&self, tid: u32, ts: i64) -> Option<&ThreadLife> {
+        let lives = self.threads.range((tid, i64::MIN)..=(tid, i64::MAX));
+        let mut lives = lives.map(|(_, life)| life);
+        // The last one that had started; a start that is noted late counts for the first.
+        let first = lives.clone().next();
+        lives.rfind(|life| life.start_ts <= ts).or(first)
+    }
+
+    /// The process that had this pid at a moment.
+    pub fn process_at(&self, pid: u32, ts: i64) -> Option<&Process> {
+        let lives = self.processes.range((pid, i64::MIN)..=(pid, i64::MAX));
+        let mut lives = lives.map(|(_, process)| process);
+        let first = lives.clone().next();
+        lives.rfind(|process| process.start_ts <= ts).or(first)
+    }
+
+    /// The name of a thread at a moment; empty if the capture does not know it.
+    pub fn comm_at(&self, tid: u32, ts: i64) -> &str {
+        self.thread_at(tid, ts).map_or("", |life| life.comm_at(ts))
+    }
+
+    /// The syscall with this number on the recorded machine.
+    pub fn syscall(&self, nr: u16) -> Option<&'static SyscallSpec> {
+        syscalls::find(&self.arch, nr)
+    }
+
+    /// The name of the syscall, `syscall_N` if this version does not know it.
+    pub fn syscall_name(&self, nr: u16) -> String {
+        self.syscall(nr)
+            .map_or_else(|| format!("syscall_{nr}"), |spec| spec.name.to_owned())
+    }
+
+    /// The threads that the selection admits; warns if there are none.
+    pub fn select(&self, context: &Context) -> ThreadSet {
+        let selection = &context.selection;
+        if !selection.restricts_threads() {
+            return ThreadSet::All;
+        }
+        let lives = self
+            .threads
+            .iter()
+            .filter(|(_, life)| self.fits(life, selection));
+        let mut set: BTreeMap<u32, Vec<i64>> = BTreeMap::new();
+        for (&(tid, start_ts), _) in lives {
+            set.entry(tid).or_default().push(start_ts);
+        }
+        if set.is_empty() {
+            context.warn(Warning::NothingSelected {
+                option: selection.thread_options(),
+            });
+        }
+        let reused = |tid: u32| {
+            self.threads
+                .range((tid, i64::MIN)..=(tid, i64::MAX))
+                .count()
+                > 1
+        };
+        let some = set
+            .into_iter()
+            .map(|(tid, starts)| (tid, reused(tid).then_some(starts)));
+        ThreadSet::Some(some.collect())
+    }
+
+    fn fits(&self, life: &ThreadLife, selection: &Selection) -> bool {
+        let listed = |ids: &[u32], id| ids.is_empty() || ids.contains(&id);
+        let comm = |pattern: &String| life.comms.iter().any(|(_, comm)| glob(pattern, comm));
+        let container = |id: &String| {
+            let process = self.process_at(life.pid, life.start_ts);
+            let container = process.and_then(|process| process.container.as_deref());
+            container.is_some_and(|container| container.starts_with(id))
+        };
+        listed(&selection.pids, life.pid)
+            && listed(&selection.tids, life.tid)
+            && selection.comm.as_ref().is_none_or(comm)
+            && selection.container.as_ref().is_none_or(container)
+    }
+}
+
+/// A set of threads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ThreadSet {
+    /// Every thread, also one that the catalog does not know.
+    All,
+    /// These tids; of a tid that was used again, the lives that started at these moments.
+    Some(BTreeMap<u32, Option<Vec<i64>>>),
+}
+
+impl ThreadSet {
+    /// Whether the thread that had this tid at a moment is in the set.
+    pub fn contains(&self, catalog: &Catalog, tid: u32, ts: i64) -> bool {
+        match self {
+            ThreadSet::All => true,
+            ThreadSet::Some(tids) => match tids.get(&tid) {
+                None => false,
+                Some(None) => true,
+                Some(Some(starts)) => catalog
+                    .thread_at(tid, ts)
+                    .is_some_and(|life| starts.contains(&life.start_ts)),
+            },
+        }
+    }
+}
+
+/// The executable mappings of a capture, in the order of processes and time.
+pub fn mappings(context: &Context) -> Vec<Mapping> {
+    let mut all = Vec::new();
+    scan::segments(
+        context,
+        "reading mappings",
+        |segment| segment.rows::<Mapping>().iter().collect::<Vec<_>>(),
+        |rows| all.extend(rows),
+    );
+    all.sort_by_key(|row| (row.pid, row.ts, row.start));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn thread(tid: u32, start_ts: i64, ts: i64, comm: &str) -> Thread {
+        Thread {
+            tid,
+            pid: tid,
+            start_ts,
+            ts,
+            comm: comm.into(),
+            ..Thread::default()
+        }
+    }
+
+    #[test]
+    fn names_and_lives_follow_time() {
+        let rows = vec![
+            thread(7, 100, 120, "worker"),
+            thread(7, 100, 100, "main"),
+            thread(7, 500, 500, "other"),
+        ];
+        let catalog = Catalog::from_rows("x86_64", vec![], rows, vec![]);
+        let cases = [
+            (50, "main"),
+            (110, "main"),
+            (130, "worker"),
+            (499, "worker"),
+            (500, "other"),
+        ];
+        for (ts, comm) in cases {
+            assert_eq!(catalog.comm_at(7, ts), comm, "at {ts}");
+        }
+        assert_eq!(catalog.comm_at(8, 1), "");
+        assert_eq!(catalog.syscall_name(0), "read");
+        assert_eq!(catalog.syscall_name(9999), "syscall_9999");
+    }
+}

@@ -1,0 +1,14 @@
+//! State over time, built from the capture's rows: what analyses look at.
+
+pub mod catalog;
+pub mod clock;
+pub mod file;
+pub mod loss;
+pub mod slice;
+pub mod stack;
+pub mod thread;
+pub mod timeline;
+pub mod wait_reason;
+pub mod connection;
+pub mod stack;
+pub mod stream;

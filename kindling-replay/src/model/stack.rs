@@ -1,0 +1,167 @@
+//! Call stacks with names: `stacks`, `frames` and `symbols` put together.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use kindling_format::schema::{Frame, Stack, Symbol};
+
+use crate::{context::Context, scan};
+
+/// The module of kernel code.
+const KERNEL: &str = "[kernel]";
+/// The most functions that one frame may be inlined from: a chain in a damaged capture may be a
+/// ring.
+const INLINE_LIMIT: usize = 64;
+
+/// All call stacks of a capture.
+#[derive(Debug, Default)]
+pub struct Stacks {
+    stacks: BTreeMap<u32, Vec<u32>>,
+    frames: BTreeMap<u32, Frame>,
+    symbols: BTreeMap<u32, Symbol>,
+}
+
+/// A function of a stack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Function {
+    /// Its name, or where it is if the name is not known.
+    pub name: String,
+    /// Whether it is kernel code.
+    pub kernel: bool,
+    /// Whether it was inlined into the next one.
+    pub inlined: bool,
+}
+
+impl Stacks {
+    /// Reads the stacks of the whole capture.
+    pub fn load(context: &Context) -> Self {
+        let mut all = Self::default();
+        scan::segments(
+            context,
+            "reading stacks",
+            |segment| {
+                let stacks: Vec<Stack> = segment.rows().iter().collect();
+                let frames: Vec<Frame> = segment.rows().iter().collect();
+                let symbols: Vec<Symbol> = segment.rows().iter().collect();
+                (stacks, frames, symbols)
+            },
+            |(stacks, frames, symbols)| {
+                all.stacks
+                    .extend(stacks.into_iter().map(|row| (row.id, row.frames)));
+                all.frames
+                    .extend(frames.into_iter().map(|row| (row.id, row)));
+                all.symbols
+                    .extend(symbols.into_iter().map(|row| (row.id, row)));
+            },
+        );
+        all
+    }
+
+    /// The ids of all stacks, rising.
+    pub fn ids(&self) -> impl Iterator<Item = u32> + '_ {
+        self.stacks.keys().copied()
+    }
+
+    /// The functions of a stack, innermost first; empty if the capture does not have it.
+    pub fn functions(&self, stack: u32) -> Vec<Function> {
+        let frames = self.stacks.get(&stack).into_iter().flatten();
+        frames
+            .flat_map(|&frame| self.functions_of_frame(frame))
+            .collect()
+    }
+
+    fn functions_of_frame(&self, id: u32) -> Vec<Function> {
+        let Some(frame) = self.frames.get(&id) else {
+            return vec![Function {
+                name: "[unknown]".into(),
+                kernel: false,
+                inlined: false,
+            }];
+        };
+        let kernel = frame.module == KERNEL;
+        let mut functions = Vec::new();
+        let mut symbol = frame.symbol.and_then(|id| self.symbols.get(&id));
+        while let Some(row) = symbol
+            && functions.len() < INLINE_LIMIT
+        {
+            let outer = row.inlined_in.and_then(|id| self.symbols.get(&id));
+            functions.push(Function {
+                name: row.name.clone(),
+                kernel,
+                inlined: outer.is_some(),
+            });
+            symbol = outer;
+        }
+        if functions.is_empty() {
+            functions.push(Function {
+                name: place(frame),
+                kernel,
+                inlined: false,
+            });
+        }
+        functions
+    }
+}
+
+/// Where an unnamed frame is: `[libc.so.6+0x1234]`.
+fn place(frame: &Frame) -> String {
+    let module = frame.module.trim_start_matches('[').trim_end_matches(']');
+    let module = module.rsplit('/').next().unwrap_or(module);
+    let mut place = format!("[{module}");
+    // The address of unknown code means nothing outside of its process.
+    if module != "unknown" {
+        let _ = write!(place, "+{:#x}", frame.offset);
+    }
+    place.push(']');
+    place
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inlined_functions_are_spelled_out_and_rings_end() {
+        let symbol = |id, name: &str, inlined_in| Symbol {
+            id,
+            name: name.into(),
+            inlined_in,
+            ..Symbol::default()
+        };
+        let frame = |id, module: &str, symbol| Frame {
+            id,
+            module: module.into(),
+            offset: 0x10,
+            symbol,
+            ..Frame::default()
+        };
+        let rows = [
+            symbol(1, "inner", Some(2)),
+            symbol(2, "outer", None),
+            symbol(3, "ring", Some(3)),
+        ];
+        let frames = [
+            frame(1, "/bin/a", Some(1)),
+            frame(2, KERNEL, None),
+            frame(3, "/lib/libc.so.6", None),
+            frame(4, "[unknown]", None),
+            frame(5, "/bin/a", Some(3)),
+        ];
+        let stacks = Stacks {
+            stacks: [(1, vec![2, 1, 3, 4, 99]), (2, vec![5])].into(),
+            frames: frames.into_iter().map(|row| (row.id, row)).collect(),
+            symbols: rows.into_iter().map(|row| (row.id, row)).collect(),
+        };
+        let names: Vec<_> = stacks.functions(1).into_iter().map(|f| f.name).collect();
+        let expect = [
+            "[kernel+0x10]",
+            "inner",
+            "outer",
+            "[libc.so.6+0x10]",
+            "[unknown]",
+            "[unknown]",
+        ];
+        assert_eq!(names, expect);
+        assert_eq!(stacks.functions(2).len(), INLINE_LIMIT);
+        assert!(stacks.functions(77).is_empty());
+    }
+}

@@ -1,0 +1,89 @@
+//! The JSON form of every answer: one object with the capture, the selection, the completeness and
+//! the command's own report.
+
+use std::io::Write;
+
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+use crate::context::Context;
+
+/// A list of which only some rows may be shown.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct List<T> {
+    /// How many there are.
+    pub total: u64,
+    /// The first of them.
+    pub rows: Vec<T>,
+}
+
+impl<T> List<T> {
+    /// The first `top` of these rows, or all.
+    pub fn new(mut rows: Vec<T>, top: Option<usize>) -> Self {
+        let total = rows.len() as u64;
+        rows.truncate(top.unwrap_or(usize::MAX));
+        Self { total, rows }
+    }
+
+    /// How many rows are not shown.
+    pub fn hidden(&self) -> u64 {
+        self.total.saturating_sub(self.rows.len() as u64)
+    }
+}
+
+/// The capture that an answer speaks of.
+#[derive(Debug, Clone, Serialize)]
+pub struct CaptureReport {
+    /// The file's name, without directories.
+    pub file: String,
+    /// The version of its format.
+    pub format: String,
+    /// The recorded machine.
+    pub host: String,
+    /// Its kernel.
+    pub kernel: String,
+    /// Its architecture.
+    pub arch: String,
+    /// Wall time of the start; moments in reports count from here.
+    pub start_time: Option<String>,
+    /// The start on the host's monotonic clock.
+    pub start_monotonic_ns: i64,
+    /// How long the recording is.
+    pub duration_ns: i64,
+}
+
+impl CaptureReport {
+    /// What the context knows of its capture.
+    pub fn new(context: &Context) -> Self {
+        let header = context.capture.header();
+        Self {
+            file: context.file_name.clone(),
+            format: header.format.to_string(),
+            host: header.host.name.clone(),
+            kernel: header.host.kernel.clone(),
+            arch: header.host.arch.clone(),
+            start_time: context.clock.wall(context.span.from),
+            start_monotonic_ns: context.span.from,
+            duration_ns: context.span.length_ns(),
+        }
+    }
+}
+
+/// Writes the object that all commands answer with.
+///
+/// # Errors
+/// Those of `out`.
+pub fn envelope(
+    out: &mut dyn Write,
+    context: &Context,
+    command: &str,
+    report: &impl Serialize,
+) -> anyhow::Result<()> {
+    let mut serializer = serde_json::Serializer::pretty(&mut *out);
+    let mut map = serializer.serialize_map(Some(4))?;
+    map.serialize_entry("capture", &CaptureReport::new(context))?;
+    map.serialize_entry("selection", &context.selection)?;
+    map.serialize_entry("completeness", &context.completeness())?;
+    map.serialize_entry(command, report)?;
+    map.end()?;
+    Ok(out.write_all(b"\n")?)
+}

@@ -1,0 +1,152 @@
+//! Reading a capture segment by segment on all cores.
+//!
+//! Segments are decoded in parallel, a bounded number at a time, and their results are handed over
+//! in the order of the segments: so memory follows the segments in flight, and the answer does not
+//! depend on the number of threads.
+
+use std::{
+    io::IsTerminal,
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+use kindling_format::{Member, Rows, schema::Table};
+use rayon::prelude::*;
+
+use crate::{context::Context, selection::Window, warning::Warning};
+
+/// A segment of the capture that is being read.
+#[derive(Debug, Clone, Copy)]
+pub struct Segment<'a> {
+    context: &'a Context,
+    /// Its number in the capture.
+    pub number: u32,
+}
+
+impl<'a> Segment<'a> {
+    /// The segment with this number.
+    pub fn new(context: &'a Context, number: u32) -> Self {
+        Self { context, number }
+    }
+
+    /// All rows of table `T`, whatever the selection is. A damaged member reads as no rows and
+    /// leaves a warning.
+    pub fn rows<T: Table>(&self) -> Rows<T> {
+        self.columns(None)
+    }
+
+    /// The rows of table `T` if the index does not rule out that one speaks of `window`; the
+    /// caller still looks at each row.
+    pub fn rows_within<T: Table>(&self, window: Window) -> Rows<T> {
+        if self.may_speak_of(T::NAME, window) {
+            self.rows()
+        } else {
+            Rows::empty()
+        }
+    }
+
+    /// As [`Segment::rows`], but only these columns are decoded; the others read as defaults.
+    pub fn columns<T: Table>(&self, wanted: Option<&[&str]>) -> Rows<T> {
+        match self.context.capture.read_columns(self.number, wanted) {
+            Ok(rows) => rows,
+            Err(error) => {
+                self.context.warn(Warning::DamagedMember {
+                    what: error.to_string(),
+                });
+                Rows::empty()
+            }
+        }
+    }
+
+    /// Whether the index allows that a row of the table speaks of `window`.
+    pub fn may_speak_of(&self, table: &str, window: Window) -> bool {
+        let Some(member) = self.member(table) else {
+            return false;
+        };
+        match member.index.as_ref().map(|row| (row.min_ts, row.max_ts)) {
+            Some((Some(min), Some(max))) => window.overlaps(min, max),
+            _ => true,
+        }
+    }
+
+    fn member(&self, table: &str) -> Option<&'a Member> {
+        let mut members = self.context.capture.members(self.number);
+        members
+            .find(|(name, _)| *name == table)
+            .map(|(_, member)| member)
+    }
+}
+
+/// Runs `map` over every segment in parallel and `fold` over the results in segment order.
+///
+/// `what` names the work in the progress bar.
+pub fn segments<R: Send>(
+    context: &Context,
+    what: &str,
+    map: impl Fn(Segment<'_>) -> R + Sync,
+    mut fold: impl FnMut(R),
+) {
+    let numbers: Vec<u32> = context.capture.segments().collect();
+    let progress = Progress::new(what, numbers.len());
+    // Two per worker keep all of them busy while the results so far are folded in order.
+    for batch in numbers.chunks(context.pool.current_num_threads().max(1) * 2) {
+        let results: Vec<R> = context.pool.install(|| {
+            let results = batch.par_iter().map(|&number| {
+                let result = map(Segment::new(context, number));
+                progress.step();
+                result
+            });
+            results.collect()
+        });
+        results.into_iter().for_each(&mut fold);
+    }
+}
+
+/// A bar on standard error that shows up when the work takes longer than a second, and only on a
+/// terminal.
+#[derive(Debug)]
+struct Progress {
+    what: String,
+    total: u64,
+    began: Instant,
+    on_terminal: bool,
+    bar: OnceLock<indicatif::ProgressBar>,
+    done: std::sync::atomic::AtomicU64,
+}
+
+impl Progress {
+    fn new(what: &str, total: usize) -> Self {
+        Self {
+            what: what.to_owned(),
+            total: total as u64,
+            began: Instant::now(),
+            on_terminal: std::io::stderr().is_terminal(),
+            bar: OnceLock::new(),
+            done: Default::default(),
+        }
+    }
+
+    fn step(&self) {
+        let done = self.done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        if self.on_terminal && self.began.elapsed() > Duration::from_secs(1) {
+            self.bar.get_or_init(|| self.new_bar()).set_position(done);
+        }
+    }
+
+    fn new_bar(&self) -> indicatif::ProgressBar {
+        let bar = indicatif::ProgressBar::new(self.total);
+        let style = indicatif::ProgressStyle::with_template(
+            "{msg} [{bar:40}] {pos}/{len} segments, {eta} left",
+        );
+        bar.set_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()));
+        bar.with_message(self.what.clone())
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = self.bar.get() {
+            bar.finish_and_clear();
+        }
+    }
+}

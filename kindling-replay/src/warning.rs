@@ -1,0 +1,68 @@
+//! Trouble that leaves an answer standing: collected while a command runs, shown once at its end.
+
+use std::fmt;
+
+/// One reason why an answer may not be the whole truth.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Warning {
+    /// The capture has no end: its recorder was killed or still writes, or the copy was cut.
+    Unfinished {
+        /// Bytes at the end that are no whole member.
+        tail_bytes: u64,
+    },
+    /// A member could not be read; its rows are missing.
+    DamagedMember {
+        /// What is wrong, member and place included.
+        what: String,
+    },
+    /// Events did not arrive in the recorder.
+    Lost {
+        /// The table whose rows are missing.
+        table: String,
+        /// Why.
+        cause: String,
+        /// How many.
+        count: u64,
+    },
+    /// The selection names something that the capture does not have.
+    NothingSelected {
+        /// The option with its value.
+        option: String,
+    },
+}
+
+impl Warning {
+    /// Whether data that belongs to the answer was missing.
+    pub fn is_missing_data(&self) -> bool {
+        !matches!(self, Warning::NothingSelected { .. })
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::Unfinished { tail_bytes } => write!(
+                f,
+                "the capture is unfinished (its recorder was killed or is still writing, or the \
+                 copy was cut): what came after the last whole member is missing, and {tail_bytes} \
+                 bytes at the end belong to none"
+            ),
+            Warning::DamagedMember { what } => write!(
+                f,
+                "left out a damaged member, {what}; `kindling-replay check` lists all of them"
+            ),
+            Warning::Lost {
+                table,
+                cause,
+                count,
+            } => write!(
+                f,
+                "{count} rows of `{table}` were lost while recording: {cause}"
+            ),
+            Warning::NothingSelected { option } => {
+                write!(f, "the capture has no thread that fits {option}")
+            }
+        }
+    }
+}
