@@ -67,7 +67,8 @@ impl Lives {
             self.threads.insert(tid, thread.clone());
         }
         threads.push(thread);
-        if is_new || tid == pid {
+        // A thread can outlive its leader; it does not bring the process back.
+        if tid == pid || (is_new && event != event::EXIT) {
             let process = self.process_row(record, ts, event, is_new);
             if event == event::EXIT {
                 self.processes.remove(&pid);
