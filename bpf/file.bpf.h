@@ -116,9 +116,11 @@ static __always_inline u32 describe_socket(struct kd_file *record, struct file *
 	return 0;
 }
 
-/* Sends what is known of an open file. */
-static __noinline int describe_file(struct file *file, u32 id, s32 fd, u8 flags, u32 context)
+/* Sends what is known of an open file. A global function, with a plain address as its argument: the
+ * verifier looks at it once, and not again for each way that leads here. */
+__noinline int describe_file(u64 address, u32 id, s32 fd, u32 flags, u32 context)
 {
+	struct file *file = (struct file *)address;
 	struct text_scratch *scratch = text_of(context);
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct kd_file *record;
@@ -165,7 +167,7 @@ static __always_inline struct file_state *new_file(u64 key, u64 inode, u16 mode,
 
 		state.ports = sk ? socket_ports(sk) : 0;
 	}
-	describe_file((struct file *)key, state.id, fd, flags, context);
+	describe_file(key, state.id, fd, flags, context);
 	bpf_map_update_elem(&files, &key, &state, BPF_ANY);
 	return bpf_map_lookup_elem(&files, &key);
 }
@@ -209,7 +211,7 @@ static __always_inline void describe_if_changed(u64 file, u32 id, s32 fd, bool a
 	if (ports == state->ports && !always)
 		return;
 	state->ports = ports;
-	describe_file((struct file *)file, id, fd, 0, SCRATCH_TASK);
+	describe_file(file, id, fd, 0, SCRATCH_TASK);
 }
 
 /* Whether no other descriptor refers to the file. */

@@ -245,7 +245,7 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long nr)
 				thread->stream = slot->stream;
 			}
 			if (flags & KD_CLOSES && is_last_reference((struct file *)file)) {
-				describe_file((struct file *)file, thread->file_id, regs->di,
+				describe_file(file, thread->file_id, regs->di,
 					      KD_FILE_CLOSED, SCRATCH_TASK);
 				bpf_map_delete_elem(&files, &file);
 				if (slot)

@@ -56,7 +56,7 @@ impl<'obj> Probes<'obj> {
     /// # Errors
     /// If a source is missing without which nothing can be recorded.
     pub(crate) fn attach(
-        object: &'obj mut MaybeUninit<OpenObject>,
+        objects: &'obj mut [MaybeUninit<OpenObject>; 2],
         config: &RecordConfig,
         cpus: &Cpus,
     ) -> Result<(Self, Attached)> {
@@ -64,17 +64,23 @@ impl<'obj> Probes<'obj> {
             .into_iter()
             .filter(|source| config.sample_hz > 0 || source.name != SAMPLES)
             .collect();
-        let missing = unloadable(&wanted, config, cpus);
-        if let Some((source, missing)) = missing.iter().find(|(source, _)| source.required) {
-            return Err(anyhow!("cannot record {}: {missing}", source.name));
-        }
-        let loadable: Vec<SourceSpec> = wanted
-            .iter()
-            .copied()
-            .filter(|source| missing.iter().all(|(other, _)| other.name != source.name))
-            .collect();
-        let (skeleton, rings) = load(object, &loadable, config, cpus)
-            .map_err(|missing| anyhow!("cannot load the BPF programs: {missing}"))?;
+        let [first, second] = objects;
+        let (loaded, missing) = match load(first, &wanted, config, cpus) {
+            Ok(loaded) => (loaded, Vec::new()),
+            Err(_) => {
+                let missing = unloadable(&wanted, config, cpus);
+                if let Some((source, missing)) = missing.iter().find(|(source, _)| source.required)
+                {
+                    return Err(anyhow!("cannot record {}: {missing}", source.name));
+                }
+                let loadable = without(&wanted, &missing);
+                let loaded = load(second, &loadable, config, cpus)
+                    .map_err(|missing| anyhow!("cannot load the BPF programs: {missing}"))?;
+                (loaded, missing)
+            }
+        };
+        let loadable = without(&wanted, &missing);
+        let (skeleton, rings) = loaded;
         let mut probes = Self {
             skeleton,
             rings,
@@ -249,16 +255,17 @@ fn try_source(source: &SourceSpec, config: &RecordConfig, cpus: &Cpus) -> Result
     probes.attach_source(source, config, cpus)
 }
 
-/// The sources that cannot be loaded. Only when all together fail is each tried alone.
+fn without(wanted: &[SourceSpec], missing: &[(SourceSpec, Missing)]) -> Vec<SourceSpec> {
+    let is_there = |source: &&SourceSpec| missing.iter().all(|(other, _)| other != *source);
+    wanted.iter().filter(is_there).copied().collect()
+}
+
+/// The sources that cannot be loaded, each tried alone.
 fn unloadable(
     wanted: &[SourceSpec],
     config: &RecordConfig,
     cpus: &Cpus,
 ) -> Vec<(SourceSpec, Missing)> {
-    let mut object = MaybeUninit::uninit();
-    if load(&mut object, wanted, config, cpus).is_ok() {
-        return Vec::new();
-    }
     let tried = wanted.iter().map(|source| {
         let mut object = MaybeUninit::uninit();
         (

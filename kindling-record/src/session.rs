@@ -70,8 +70,8 @@ pub(crate) fn run(config: &RecordConfig, stop: &AtomicBool) -> Result<Outcome> {
         Target::Command(argv) => Some(HeldCommand::start(argv).context("cannot start a process")?),
         _ => None,
     };
-    let mut object = MaybeUninit::uninit();
-    let (probes, attached) = Probes::attach(&mut object, config, &cpus)?;
+    let mut objects = [MaybeUninit::uninit(), MaybeUninit::uninit()];
+    let (probes, attached) = Probes::attach(&mut objects, config, &cpus)?;
     let (mappings, mapping_source) = open_mappings(&cpus);
     let sources = to_sources(attached, mapping_source);
     let start = clocks::now();

@@ -141,8 +141,10 @@ impl Symbols {
         for (depth, address) in user.enumerate() {
             let address = call_site(address, depth);
             let Some(map) = self.spaces.find(stack.pid, address, stack.ts).cloned() else {
-                frames.push(self.frame(UNKNOWN, None, address, None, rows));
-                continue;
+                // Code without frame pointers leads the walk astray: what follows an address that
+                // is no code is not to be believed.
+                frames.push(self.frame(UNKNOWN, None, 0, None, rows));
+                break;
             };
             let offset = address - map.start + map.offset;
             let path = readable_path(&map.path, stack.pid);
@@ -354,6 +356,6 @@ mod tests {
                 .frames
                 .contains_key(&("/no/such/file".to_owned(), 0x200f))
         );
-        assert!(symbols.frames.contains_key(&(UNKNOWN.to_owned(), 8)));
+        assert!(symbols.frames.contains_key(&(UNKNOWN.to_owned(), 0)));
     }
 }
