@@ -32,6 +32,9 @@ typedef _Bool bool;
 #define true 1
 #define false 0
 #define NULL ((void *)0)
+#ifndef offsetof
+#define offsetof(type, field) __builtin_offsetof(type, field)
+#endif
 
 /* <linux/bpf.h> */
 enum bpf_map_type {
@@ -254,7 +257,9 @@ struct pt_regs {
 	unsigned long si;
 	unsigned long di;
 	unsigned long orig_ax;
-	unsigned long cs;
+	unsigned long bp;
+	unsigned long ip;
+	unsigned long sp;
 };
 
 struct task_struct {
@@ -301,7 +306,10 @@ struct perf_event_context {
 	u64 regs[21]; /* r15 … ss */
 	u64 sample_period;
 };
+#define PERF_REGS_BP 4
+#define PERF_REGS_IP 16
 #define PERF_REGS_CS 17
+#define PERF_REGS_SP 19
 
 /* User-space layouts, not relocated. <linux/uio.h>, <linux/socket.h> */
 struct user_iovec {

@@ -12,6 +12,8 @@
 #define KD_COMM_LEN 16
 /* Frames taken of one stack, for kernel and user space each (PERF_MAX_STACK_DEPTH). */
 #define KD_STACK_DEPTH 127
+/* Most bytes of a user stack that are copied with a sample. */
+#define KD_STACK_BYTES_MAX 16384
 /* Most bytes of a payload that can be asked for. A mask too; and twice as many must fit the 32 KiB
  * that a per-CPU value may have. */
 #define KD_PAYLOAD_MAX 8191
@@ -83,11 +85,19 @@ struct kd_wakeup {
 
 enum { KD_KERNEL_MODE = 1 };
 
+/* Followed by `user` addresses, u64 each, walked by frame pointers; or, if the recorder asked for
+ * it, by `stack_len` bytes of the user stack from sp on, to be unwound later. */
 struct kd_sample {
 	struct kd_head head;
 	u32 pid;
+	u16 kernel;
+	u16 user;
+	u64 ip; /* the user-space registers, 0 for kernel threads */
+	u64 sp;
+	u64 bp;
+	u32 stack_len;
 	u32 pad;
-	u64 stack; /* hash, 0: none */
+	u64 kernel_addr[KD_STACK_DEPTH]; /* innermost first */
 };
 
 /* Followed by kernel + user addresses, innermost first, u64 each. Sent once per hash. */

@@ -8,6 +8,8 @@ const volatile bool cfg_all = false;
 const volatile bool cfg_payloads = true;
 const volatile bool cfg_switch_stacks = true;
 const volatile u32 cfg_payload_bytes = 1024;
+/* Bytes of user stack to copy with a sample; 0 walks frame pointers instead. */
+const volatile u32 cfg_stack_bytes = 0;
 const volatile u32 cfg_self_tgid = 0;
 const volatile struct kd_syscall_spec cfg_syscalls[KD_SYSCALLS] = {};
 /* The ring of each CPU: CPUs that share a cache share a ring. */
@@ -120,10 +122,8 @@ struct {
  * interrupt another that uses the same. */
 enum {
 	SCRATCH_TASK = 0,
-	SCRATCH_SWITCH = 1,
-	SCRATCH_SAMPLE = 2,
-	SCRATCH_ITER = 3,
-	SCRATCHES = 4,
+	SCRATCH_ITER = 1,
+	SCRATCHES = 2,
 };
 
 struct stack_scratch {
@@ -133,10 +133,22 @@ struct stack_scratch {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, SCRATCHES);
+	__uint(max_entries, 1);
 	__type(key, u32);
 	__type(value, struct stack_scratch);
 } stack_scratch SEC(".maps");
+
+struct sample_scratch {
+	struct kd_sample record;
+	char stack[KD_STACK_BYTES_MAX];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct sample_scratch);
+} sample_scratch SEC(".maps");
 
 struct text_scratch {
 	union {

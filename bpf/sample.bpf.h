@@ -3,37 +3,95 @@
 #ifndef KINDLING_SAMPLE_BPF_H
 #define KINDLING_SAMPLE_BPF_H
 
+/* A read of user memory fails as a whole where a page is missing, so a stack is read in pieces, up
+ * to its end or to the first piece that is not there. */
+#define STACK_PIECE 512
+
+struct stack_copy {
+	struct sample_scratch *scratch;
+	u64 sp;
+	u32 len;
+};
+
+static long copy_piece(u32 piece, void *context)
+{
+	struct stack_copy *copy = context;
+	u32 off = piece * STACK_PIECE;
+
+	if (off >= cfg_stack_bytes || off > KD_STACK_BYTES_MAX - STACK_PIECE)
+		return 1;
+	if (bpf_probe_read_user(&copy->scratch->stack[off], STACK_PIECE, (void *)(copy->sp + off)))
+		return 1;
+	copy->len = off + STACK_PIECE;
+	return 0;
+}
+
+/* Where user space was, whether the sample hit it there or in a syscall. */
+static __always_inline void user_registers(struct kd_sample *record,
+					   struct perf_event_context *ctx,
+					   struct task_struct *task)
+{
+	struct pt_regs *regs;
+
+	if ((ctx->regs[PERF_REGS_CS] & 3) != 0) {
+		record->ip = ctx->regs[PERF_REGS_IP];
+		record->sp = ctx->regs[PERF_REGS_SP];
+		record->bp = ctx->regs[PERF_REGS_BP];
+		return;
+	}
+	record->head.flags = KD_KERNEL_MODE;
+	if (!task->mm)
+		return;
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	record->ip = BPF_CORE_READ(regs, ip);
+	record->sp = BPF_CORE_READ(regs, sp);
+	record->bp = BPF_CORE_READ(regs, bp);
+}
+
 SEC("perf_event")
 int sample(struct perf_event_context *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	u32 cpu = bpf_get_smp_processor_id();
+	struct sample_scratch *scratch;
 	struct thread_state *thread;
 	struct kd_sample *record;
 	u64 now = bpf_ktime_get_ns();
-	u64 stack;
-	void *ring;
+	u32 zero = 0;
+	u64 follows;
+	long bytes;
 
 	if (!task->pid)
 		return 0;
 	thread = state_of(task);
 	if (!thread || !thread->target)
 		return 0;
-	stack = take_stack(ctx, SCRATCH_SAMPLE, task->tgid);
-	ring = ring_of(cpu);
-	if (!ring) {
-		count_lost(cpu, KD_SAMPLE);
+	scratch = bpf_map_lookup_elem(&sample_scratch, &zero);
+	if (!scratch)
 		return 0;
-	}
-	/* The lowest two bits of the code segment are the privilege level. */
-	record = RESERVE(ring, struct kd_sample, sizeof(*record), now, task->pid, cpu, KD_SAMPLE,
-			 (ctx->regs[PERF_REGS_CS] & 3) == 0 ? KD_KERNEL_MODE : 0);
-	if (!record)
-		return 0;
+	record = &scratch->record;
+	/* All but the addresses, of which only as many as are counted mean something. */
+	__builtin_memset(record, 0, offsetof(struct kd_sample, kernel_addr));
+	fill_head(&record->head, now, task->pid, bpf_get_smp_processor_id(), KD_SAMPLE, 0);
 	record->pid = task->tgid;
-	record->pad = 0;
-	record->stack = stack;
-	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	user_registers(record, ctx, task);
+	bytes = bpf_get_stack(ctx, record->kernel_addr, sizeof(record->kernel_addr), 0);
+	record->kernel = bytes > 0 ? (u64)bytes / sizeof(u64) : 0;
+	if (cfg_stack_bytes) {
+		struct stack_copy copy = { .scratch = scratch, .sp = record->sp };
+
+		if (record->sp)
+			bpf_loop(KD_STACK_BYTES_MAX / STACK_PIECE, copy_piece, &copy, 0);
+		record->stack_len = copy.len;
+		follows = copy.len;
+	} else {
+		bytes = bpf_get_stack(ctx, scratch->stack, KD_STACK_DEPTH * sizeof(u64),
+				      BPF_F_USER_STACK);
+		record->user = bytes > 0 ? (u64)bytes / sizeof(u64) : 0;
+		follows = record->user * sizeof(u64);
+	}
+	if (follows > KD_STACK_BYTES_MAX)
+		follows = KD_STACK_BYTES_MAX;
+	send(&record->head, sizeof(*record) + follows);
 	return 0;
 }
 

@@ -88,9 +88,10 @@ static __always_inline u64 hash_stack(const u64 *addr, u32 count, u64 hash)
 }
 
 /* Takes the current thread's kernel and user stack, sends it if it is new, returns its hash. */
-static __noinline u64 take_stack(void *ctx, u32 context, u32 pid)
+static __noinline u64 take_stack(void *ctx, u32 pid)
 {
-	struct stack_scratch *scratch = bpf_map_lookup_elem(&stack_scratch, &context);
+	u32 zero = 0;
+	struct stack_scratch *scratch = bpf_map_lookup_elem(&stack_scratch, &zero);
 	const u32 room = KD_STACK_DEPTH * sizeof(u64);
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	u32 kernel, user;
@@ -143,7 +144,7 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 		return 0;
 	now = bpf_ktime_get_ns();
 	if (cfg_switch_stacks && left_is_target && !preempt && prev_state)
-		stack = take_stack(ctx, SCRATCH_SWITCH, prev->tgid);
+		stack = take_stack(ctx, prev->tgid);
 	ring = ring_of(cpu);
 	if (!ring) {
 		count_lost(cpu, KD_SWITCH);

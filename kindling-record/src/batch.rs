@@ -13,6 +13,7 @@ use crate::{
     lives::{Lives, SpaceEvent},
     mappings::{self, MappedFile},
     raw::{Kind, Record, get, kind, layout, numbers},
+    unwind::StackMemory,
 };
 
 const NEVER_RETURNED: u8 = 1;
@@ -33,8 +34,16 @@ pub(crate) struct RawStack {
     pub(crate) pid: u32,
     /// Kernel addresses, innermost first.
     pub(crate) kernel: Vec<u64>,
-    /// User-space addresses, innermost first.
-    pub(crate) user: Vec<u64>,
+    pub(crate) user: UserStack,
+}
+
+/// The user-space part of a stack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum UserStack {
+    /// Addresses, innermost first, as the kernel walked them by frame pointers.
+    Walked(Vec<u64>),
+    /// Registers and memory, yet to be unwound.
+    Memory(StackMemory),
 }
 
 /// The rows of a segment, and what the encoder needs to make the others of it.
@@ -95,6 +104,7 @@ pub(crate) struct Drain {
     pub(crate) lives: Lives,
     files: Files,
     stack_ids: HashMap<u64, u32>,
+    last_stack_id: u32,
     sample_period_ns: i64,
     /// Records taken from the rings so far.
     pub(crate) records: u64,
@@ -198,7 +208,7 @@ impl Drain {
 
     fn sample(&mut self, bytes: &[u8]) -> Option<()> {
         let record = Record::<layout::kd_sample>::split(bytes)?;
-        let stack = self.stack_id(get!(record, kd_sample, stack));
+        let stack = self.sampled_stack(&record);
         let in_kernel = get!(record, kd_sample, head.flags) & KERNEL_MODE != 0;
         self.batch.samples.push(Sample {
             ts: get!(record, kd_sample, head.ts) as i64,
@@ -225,9 +235,11 @@ impl Drain {
                 ts: get!(record, kd_stack, head.ts) as i64,
                 pid: get!(record, kd_stack, pid),
                 kernel: addresses.by_ref().take(kernel).collect(),
-                user: addresses
-                    .take(usize::from(get!(record, kd_stack, user)))
-                    .collect(),
+                user: UserStack::Walked(
+                    addresses
+                        .take(usize::from(get!(record, kd_stack, user)))
+                        .collect(),
+                ),
             });
         }
         Some(())
@@ -290,13 +302,43 @@ impl Drain {
         Some(())
     }
 
+    /// A sample brings its own stack; only unwinding tells whether it is like another.
+    fn sampled_stack(&mut self, record: &Record<'_, layout::kd_sample>) -> Option<u32> {
+        let kernel = record.bytes(
+            std::mem::offset_of!(layout::kd_sample, kernel_addr),
+            usize::from(get!(record, kd_sample, kernel)) * size_of::<u64>(),
+        );
+        let memory = get!(record, kd_sample, stack_len) as usize;
+        let user = if memory > 0 {
+            UserStack::Memory(StackMemory {
+                ip: get!(record, kd_sample, ip),
+                sp: get!(record, kd_sample, sp),
+                bp: get!(record, kd_sample, bp),
+                bytes: record.rest.get(..memory)?.to_vec(),
+            })
+        } else {
+            let count = usize::from(get!(record, kd_sample, user));
+            UserStack::Walked(numbers(record.rest).take(count).collect())
+        };
+        self.last_stack_id += 1;
+        self.batch.stacks.push(RawStack {
+            id: self.last_stack_id,
+            ts: get!(record, kd_sample, head.ts) as i64,
+            pid: get!(record, kd_sample, pid),
+            kernel: numbers(kernel).collect(),
+            user,
+        });
+        Some(self.last_stack_id)
+    }
+
     /// The capture's id of a stack, from the hash that the kernel side knows it by.
     fn stack_id(&mut self, hash: u64) -> Option<u32> {
         if hash == 0 {
             return None;
         }
-        let next = self.stack_ids.len() as u32 + 1;
-        Some(*self.stack_ids.entry(hash).or_insert(next))
+        let id = *self.stack_ids.entry(hash).or_insert(self.last_stack_id + 1);
+        self.last_stack_id = self.last_stack_id.max(id);
+        Some(id)
     }
 }
 

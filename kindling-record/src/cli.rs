@@ -81,6 +81,11 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "HZ", default_value_t = 99, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub(crate) sample_hz: u32,
 
+    /// Copy this many bytes of user stack with each sample, to unwind programs that were built
+    /// without frame pointers; 0 follows frame pointers.
+    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(0..=16_384))]
+    pub(crate) stack_bytes: u32,
+
     /// Take no stacks of threads that go off the CPU.
     #[arg(long)]
     pub(crate) no_switch_stacks: bool,

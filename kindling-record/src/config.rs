@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::cli::RecordArgs;
+use crate::{cli::RecordArgs, unwind};
 
 /// What to record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub(crate) struct RecordConfig {
     pub(crate) payload_bytes: u32,
     /// 0 if sampling is off.
     pub(crate) sample_hz: u32,
+    /// Bytes of user stack that are copied with a sample; 0 follows frame pointers instead.
+    pub(crate) stack_bytes: u32,
     pub(crate) switch_stacks: bool,
     pub(crate) buffer_bytes: u64,
     pub(crate) flush: Duration,
@@ -77,6 +79,11 @@ impl RecordConfig {
                 args.payload_bytes
             },
             sample_hz: args.sample_hz,
+            stack_bytes: if unwind::IS_SUPPORTED {
+                args.stack_bytes
+            } else {
+                0
+            },
             switch_stacks: !args.no_switch_stacks,
             buffer_bytes: args.buffer,
             flush: args.flush,

@@ -81,6 +81,7 @@ fn trial() -> RecordConfig {
         duration: None,
         payload_bytes: 1024,
         sample_hz: 99,
+        stack_bytes: 0,
         switch_stacks: true,
         buffer_bytes: 1 << 20,
         flush: std::time::Duration::from_secs(1),

@@ -25,6 +25,7 @@ mod skeleton;
 mod sources;
 mod spec;
 mod symbols;
+mod unwind;
 
 use std::{
     io::{self, Write},

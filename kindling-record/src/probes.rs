@@ -323,6 +323,7 @@ fn configure(open: &mut OpenKindlingSkel<'_>, config: &RecordConfig, cpus: &Cpus
     settings.cfg_payloads = config.payload_bytes > 0;
     settings.cfg_switch_stacks = config.switch_stacks;
     settings.cfg_payload_bytes = config.payload_bytes;
+    settings.cfg_stack_bytes = config.stack_bytes;
     settings.cfg_self_tgid = std::process::id();
     for (cpu, &domain) in cpus
         .domain_of

@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(size_of::<layout::kd_syscall>(), 48);
         assert_eq!(size_of::<layout::kd_switch>(), 40);
         assert_eq!(size_of::<layout::kd_wakeup>(), 24);
-        assert_eq!(size_of::<layout::kd_sample>(), 32);
+        assert_eq!(size_of::<layout::kd_sample>(), 56 + 127 * 8);
         assert_eq!(size_of::<layout::kd_payload>(), 56);
     }
 

@@ -13,7 +13,12 @@ use kindling_format::schema::{
     Frame, FrameColumns, Mapping, MappingColumns, Stack, StackColumns, Symbol, SymbolColumns, Table,
 };
 
-use crate::{batch::RawStack, lives::SpaceEvent, mappings::MappedFile};
+use crate::{
+    batch::{RawStack, UserStack},
+    lives::SpaceEvent,
+    mappings::MappedFile,
+    unwind::Unwinders,
+};
 
 const KERNEL: &str = "[kernel]";
 const UNKNOWN: &str = "[unknown]";
@@ -47,6 +52,7 @@ impl Spaces {
 /// Turns raw stacks into the rows of `stacks`, `frames`, `symbols` and `mappings`.
 pub(crate) struct Symbols {
     spaces: Spaces,
+    unwinders: Unwinders,
     symbolizer: Symbolizer,
     frames: HashMap<(String, u64), u32>,
     /// Kernel frames of BPF programs and of what runs them.
@@ -72,6 +78,7 @@ impl Symbols {
             .build();
         Self {
             spaces: Spaces::default(),
+            unwinders: Unwinders::new(),
             symbolizer,
             frames: HashMap::new(),
             own_frames: HashSet::new(),
@@ -94,7 +101,10 @@ impl Symbols {
                 self.map(map, &mut rows);
             }
             match event {
-                SpaceEvent::Fork { parent, child } => self.spaces.fork(parent, child),
+                SpaceEvent::Fork { parent, child } => {
+                    self.spaces.fork(parent, child);
+                    self.unwinders.fork(parent, child);
+                }
                 // The old program's mappings are kept: its last stacks may still be unnamed.
                 SpaceEvent::Exec { .. } | SpaceEvent::Found { .. } => {}
             }
@@ -120,11 +130,18 @@ impl Symbols {
             path: map.path.clone(),
             build_id: map.build_id.clone(),
         });
+        if let Some(path) = readable_path(&map.path, map.pid) {
+            self.unwinders.map(&map, &path);
+        }
         self.spaces.by_pid.entry(map.pid).or_default().push(map);
     }
 
     fn frames_of(&mut self, stack: &RawStack, rows: &mut SymbolRows) -> Vec<u32> {
-        let mut frames = Vec::with_capacity(stack.kernel.len() + stack.user.len());
+        let user = match &stack.user {
+            UserStack::Walked(addresses) => addresses.clone(),
+            UserStack::Memory(memory) => self.unwinders.unwind(stack.pid, memory),
+        };
+        let mut frames = Vec::with_capacity(stack.kernel.len() + user.len());
         for (depth, &address) in stack.kernel.iter().enumerate() {
             let frame = self.frame(KERNEL, None, call_site(address, depth), None, rows);
             // The recorder's own programs stand on top of what they interrupted.
@@ -133,11 +150,7 @@ impl Symbols {
             }
         }
         // A walk by frame pointers that ran out ends with a zero.
-        let user = stack
-            .user
-            .iter()
-            .copied()
-            .take_while(|&address| address != 0);
+        let user = user.into_iter().take_while(|&address| address != 0);
         for (depth, address) in user.enumerate() {
             let address = call_site(address, depth);
             let Some(map) = self.spaces.find(stack.pid, address, stack.ts).cloned() else {
@@ -335,7 +348,7 @@ mod tests {
             ts: 30,
             pid: 1,
             kernel: vec![],
-            user: vec![0x1008, 0x1010, 0x9],
+            user: UserStack::Walked(vec![0x1008, 0x1010, 0x9]),
         };
         let rows = symbols.rows(
             vec![],
