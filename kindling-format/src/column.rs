@@ -405,20 +405,26 @@ pub(crate) fn enum_type() -> DataType {
 
 /// The write half of an enum column.
 #[derive(Debug)]
-pub struct EnumStore<T>(Vec<i8>, PhantomData<T>);
+pub struct EnumStore<T> {
+    pub(crate) values: Vec<i8>,
+    words: PhantomData<T>,
+}
 
 impl<T> Default for EnumStore<T> {
     fn default() -> Self {
-        Self(Vec::new(), PhantomData)
+        Self {
+            values: Vec::new(),
+            words: PhantomData,
+        }
     }
 }
 
 impl<T: EnumColumn> Store<T> for EnumStore<T> {
     fn push(&mut self, value: T) {
-        self.0.push(value.code());
+        self.values.push(value.code());
     }
     fn finish(self, order: &Order) -> ArrayRef {
-        let keys = PrimitiveArray::<Int8Type>::from_iter_values(order.apply(self.0));
+        let keys = PrimitiveArray::<Int8Type>::from_iter_values(order.apply(self.values));
         let words = StringArray::from_iter_values(T::WORDS.iter().map(|(word, _)| word));
         // Codes are positions in WORDS by construction, so every key is in range.
         Arc::new(DictionaryArray::new(keys, Arc::new(words)))

@@ -584,9 +584,9 @@ table! {
         /// How long it took; null if it never returned while recorded.
         dur: Option<i64>, Split;
         /// The process.
-        pid: u32, Dict;
+        pid: u32, Delta;
         /// The thread.
-        tid: u32, Dict;
+        tid: u32, Delta;
         /// The CPU on which it returned.
         cpu: u16, Dict;
         /// Its number in the host's table (`kindling.json`, `host.arch`).
@@ -621,9 +621,9 @@ table! {
         /// When the syscall was entered.
         ts: i64, Delta;
         /// The process.
-        pid: u32, Dict;
+        pid: u32, Delta;
         /// The thread.
-        tid: u32, Dict;
+        tid: u32, Delta;
         /// Which argument, from 0.
         arg: u8, Dict;
         /// The bytes: a path without its terminating zero, or a socket address as the kernel
@@ -638,7 +638,7 @@ table! {
     /// Bytes that a syscall moved through a socket, pipe or terminal. It belongs to the syscall
     /// with the same (`tid`, `ts`).
     Payload, PayloadColumns, PayloadViews = "payloads",
-    sort(file, ts), span |r| Some((r.ts, r.ts.saturating_add(r.dur))), pid |r| Some(r.pid),
+    sort(file, direction, ts), span |r| Some((r.ts, r.ts.saturating_add(r.dur))), pid |r| Some(r.pid),
     {
         /// When the syscall was entered.
         ts: i64, Delta;
@@ -699,7 +699,7 @@ table! {
         /// Whether an interrupt did it: then `waker_tid` only names whom it interrupted.
         irq: bool, Dict;
         /// The thread that was woken.
-        wakee_tid: u32, Dict;
+        wakee_tid: u32, Delta;
         /// The CPU it last ran on, where the kernel starts to look for one.
         target_cpu: u16, Dict;
         /// Whether this is the first wakeup of a new thread.
@@ -717,9 +717,9 @@ table! {
         /// On which CPU.
         cpu: u16, Dict;
         /// The process.
-        pid: u32, Dict;
+        pid: u32, Delta;
         /// The thread.
-        tid: u32, Dict;
+        tid: u32, Delta;
         /// Where it was.
         mode: Mode, Dict;
         /// The time that the sample stands for.

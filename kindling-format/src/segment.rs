@@ -109,7 +109,10 @@ fn properties_of<T: Table>() -> WriterProperties {
     for spec in T::specs() {
         let column = ColumnPath::from(spec.name);
         properties = match spec.encoding {
-            Encoding::Dict => properties,
+            // One page: its indices are packed to a width that fits them all, and zstd sees them all.
+            Encoding::Dict => {
+                properties.set_column_data_page_row_count_limit(column, ROWS_LIMIT as usize)
+            }
             Encoding::Delta => properties
                 .set_column_dictionary_enabled(column.clone(), false)
                 .set_column_encoding(column, ParquetEncoding::DELTA_BINARY_PACKED),
