@@ -196,7 +196,7 @@ fn table_reports(context: &Context) -> Vec<TableReport> {
             }
         },
     );
-    let known: Vec<&str> = tables().into_iter().map(|(name, _)| name).collect();
+    let known: Vec<&str> = tables().into_iter().map(|table| table.name).collect();
     let place = |table: &str| {
         known
             .iter()
