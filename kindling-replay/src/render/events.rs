@@ -147,12 +147,6 @@ impl<'a> EventWriter<'a> {
                 }
                 None => {
                     let _ = write!(text, "{ret}");
-                    // A call that has no descriptor among its arguments made its file.
-                    if self.fd_argument(call).is_none()
-                        && let Some(file) = self.file(call)
-                    {
-                        let _ = write!(text, "<{file}>");
-                    }
                 }
             },
         }
@@ -170,26 +164,32 @@ impl<'a> EventWriter<'a> {
             .catalog
             .syscall(call.nr)
             .map_or(&[][..], |spec| spec.args);
-        let fd = self.fd_argument(call);
-        let words = values.into_iter().enumerate().map_while(|(at, value)| {
-            let value = value?;
-            let kind = kinds.get(at).copied().unwrap_or(ArgKind::Address);
+        let kind_at = |at: usize| kinds.get(at).copied().unwrap_or(ArgKind::Address);
+        // The file is that of the first descriptor.
+        let descriptor =
+            |(_, kind): &(usize, &ArgKind)| matches!(kind, ArgKind::Fd | ArgKind::DirFd);
+        let fd = kinds.iter().enumerate().find(descriptor).map(|(at, _)| at);
+        let file = self.file(call);
+        let mut words = Vec::new();
+        for (at, value) in values.into_iter().enumerate() {
+            let Some(value) = value else { break };
+            let kind = kind_at(at);
+            if kind == ArgKind::Mode && !takes_mode(&values, kinds) {
+                break;
+            }
             let pointed = pointed
                 .iter()
                 .find(|argument| usize::from(argument.arg) == at);
-            let text = argument(kind, value, pointed);
-            match self.file(call).filter(|_| fd == Some(at)) {
-                Some(file) => Some(format!("{text}<{file}>")),
-                None => Some(text),
+            let mut text = argument(kind, value, pointed);
+            if let Some(file) = file
+                .as_ref()
+                .filter(|_| fd == Some(at) && text != "AT_FDCWD")
+            {
+                text = format!("{text}<{file}>");
             }
-        });
-        words.collect()
-    }
-
-    /// Which argument is the descriptor of the call's file: the first one that is any.
-    fn fd_argument(&self, call: &Syscall) -> Option<usize> {
-        let spec = self.catalog.syscall(call.nr)?;
-        spec.args.iter().position(|kind| *kind == ArgKind::Fd)
+            words.push(text);
+        }
+        words
     }
 
     fn file(&self, call: &Syscall) -> Option<String> {
@@ -221,6 +221,15 @@ impl<'a> EventWriter<'a> {
         let irq = if row.irq { " from an interrupt" } else { "" };
         format!("** {how} {wakee}{irq}")
     }
+}
+
+/// Whether a call's mode argument means anything: of the calls that open files, only those that may
+/// make one look at it.
+fn takes_mode(values: &[Option<u64>; 6], kinds: &[ArgKind]) -> bool {
+    const CREAT_OR_TMPFILE: u64 = 0x40 | 0x400000;
+    let flags = kinds.iter().position(|kind| *kind == ArgKind::OpenFlags);
+    let flags = flags.and_then(|at| values.get(at).copied().flatten());
+    flags.is_none_or(|flags| flags & CREAT_OR_TMPFILE != 0)
 }
 
 fn process(row: &Process) -> String {
