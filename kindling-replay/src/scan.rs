@@ -6,6 +6,7 @@
 
 use std::{
     io::IsTerminal,
+    ops::ControlFlow,
     sync::OnceLock,
     time::{Duration, Instant},
 };
@@ -86,6 +87,22 @@ pub fn segments<R: Send>(
     map: impl Fn(Segment<'_>) -> R + Sync,
     mut fold: impl FnMut(R),
 ) {
+    let _: ControlFlow<()> = segments_while(context, what, map, |result| {
+        fold(result);
+        ControlFlow::Continue(())
+    });
+}
+
+/// As [`segments`], until `fold` breaks.
+///
+/// # Errors
+/// What `fold` breaks with.
+pub fn segments_while<R: Send, B>(
+    context: &Context,
+    what: &str,
+    map: impl Fn(Segment<'_>) -> R + Sync,
+    mut fold: impl FnMut(R) -> ControlFlow<B>,
+) -> ControlFlow<B> {
     let numbers: Vec<u32> = context.capture.segments().collect();
     let progress = Progress::new(what, numbers.len());
     // Two per worker keep all of them busy while the results so far are folded in order.
@@ -98,8 +115,9 @@ pub fn segments<R: Send>(
             });
             results.collect()
         });
-        results.into_iter().for_each(&mut fold);
+        results.into_iter().try_for_each(&mut fold)?;
     }
+    ControlFlow::Continue(())
 }
 
 /// A bar on standard error that shows up when the work takes longer than a second, and only on a

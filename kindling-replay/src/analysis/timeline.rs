@@ -226,8 +226,8 @@ fn by_process(
 fn command(catalog: &Catalog, pid: u32, ts: i64) -> String {
     match catalog.process_at(pid, ts) {
         Some(process) if !process.argv.is_empty() => process.argv.join(" "),
-        Some(process) => process.comm.clone(),
-        None => String::new(),
+        // What cannot be read any more still has the name of its first thread.
+        _ => catalog.comm_at(pid, ts).to_owned(),
     }
 }
 

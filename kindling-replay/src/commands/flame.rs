@@ -24,6 +24,9 @@ pub struct Args {
     /// Which time to show
     #[arg(long, value_enum, default_value_t = Kind::OnCpu)]
     pub kind: Kind,
+    /// The same as --kind off-cpu
+    #[arg(long, conflicts_with = "kind")]
+    pub off_cpu: bool,
 }
 
 /// Runs `flame`.
@@ -35,7 +38,12 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let context = Context::open(&args.common, &formats)?;
     let catalog = Catalog::load(&context);
     let stacks = Stacks::load(&context);
-    let report = analysis::flame::report(&context, &catalog, &stacks, args.kind);
+    let kind = if args.off_cpu {
+        Kind::OffCpu
+    } else {
+        args.kind
+    };
+    let report = analysis::flame::report(&context, &catalog, &stacks, kind);
     match context.format {
         Format::Json => context.write_json("flame", &report)?,
         Format::Folded => context.write(|out| flame::folded(out, &report))?,

@@ -7,6 +7,7 @@ use clap::Subcommand;
 
 use crate::{Outcome, cli::CommonArgs};
 
+pub mod events;
 pub mod flame;
 pub mod flows;
 pub mod info;
@@ -42,6 +43,8 @@ macro_rules! commands {
 commands! {
     /// What the capture is: host, time, rows, losses, cost
     Info => info,
+    /// Everything in the order of time, in the manner of strace
+    Events => events,
     /// What every thread did with its time: text, JSON, or a timeline as SVG
     Threads => threads,
     /// Where time went, by call stack: a flame graph, on-CPU or off-CPU

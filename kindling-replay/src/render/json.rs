@@ -87,3 +87,60 @@ pub fn envelope(
     map.end()?;
     Ok(out.write_all(b"\n")?)
 }
+
+/// The rows of a list that is too long to hold, while they are written.
+pub struct RowsSoFar<'a> {
+    out: &'a mut dyn Write,
+    total: u64,
+}
+
+impl RowsSoFar<'_> {
+    /// Counts a row, and writes it if it is among the first `top`.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn row<T: Serialize>(
+        &mut self,
+        top: Option<usize>,
+        row: impl FnOnce() -> T,
+    ) -> anyhow::Result<()> {
+        if top.is_none_or(|top| self.total < top as u64) {
+            let comma = if self.total == 0 { "" } else { "," };
+            write!(self.out, "{comma}\n      ")?;
+            serde_json::to_writer(&mut *self.out, &row())?;
+        }
+        self.total += 1;
+        Ok(())
+    }
+}
+
+/// As [`envelope`], for a list whose rows `fill` writes one by one, each on a line.
+///
+/// The completeness comes last: trouble is known when everything was read.
+///
+/// # Errors
+/// Those of `out` and of `fill`.
+pub fn streamed(
+    out: &mut dyn Write,
+    context: &Context,
+    command: &str,
+    fill: impl FnOnce(&mut RowsSoFar<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let capture = serde_json::to_string(&CaptureReport::new(context))?;
+    let selection = serde_json::to_string(&context.selection)?;
+    write!(
+        out,
+        "{{\n  \"capture\": {capture},\n  \"selection\": {selection},\n"
+    )?;
+    write!(out, "  \"{command}\": {{\n    \"rows\": [")?;
+    let mut rows = RowsSoFar {
+        out: &mut *out,
+        total: 0,
+    };
+    fill(&mut rows)?;
+    let total = rows.total;
+    let completeness = serde_json::to_string(&context.completeness())?;
+    write!(out, "\n    ],\n    \"total\": {total}\n  }},\n")?;
+    writeln!(out, "  \"completeness\": {completeness}\n}}")?;
+    Ok(())
+}

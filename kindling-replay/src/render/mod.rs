@@ -1,5 +1,8 @@
 //! Reports as text, JSON and pictures. A renderer writes what a report says and computes nothing.
 
+pub mod argument;
+pub mod errno;
+pub mod events;
 pub mod flame;
 pub mod flow;
 pub mod flow_svg;

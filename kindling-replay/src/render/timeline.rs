@@ -102,7 +102,7 @@ fn head(
 <defs><pattern id="unknown" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="6" height="6" fill="#f8f9fa"/><rect width="2" height="6" fill="#ced4da"/></pattern></defs>
 <rect width="100%" height="100%" fill="#ffffff"/>
 <text x="16" y="26" font-size="16" font-weight="600">Threads over time</text>
-<text x="170" y="26" fill="#868e96">{}</text>"##,
+<text x="180" y="26" fill="#868e96">{}</text>"##,
         escape(&report.title)
     )?;
     Ok(())
@@ -199,7 +199,7 @@ fn group(out: &mut dyn Write, process: &ProcessTracks, y: f64) -> anyhow::Result
     let command = shorten(&process.command, 150);
     writeln!(
         out,
-        r##"<text x="16" y="{:.1}" font-weight="600">{}<tspan fill="#868e96" font-weight="400">  {}</tspan></text>"##,
+        r##"<text x="16" y="{:.1}" font-weight="600">{}<tspan dx="8" fill="#868e96" font-weight="400">{}</tspan></text>"##,
         y + 15.0,
         process.pid,
         escape(&command)

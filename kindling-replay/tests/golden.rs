@@ -1,0 +1,138 @@
+//! Every command over every capture of `samples/`, compared with `tests/golden/`.
+//!
+//! To accept new answers: `INSTA_UPDATE=always cargo nextest run --release -E 'binary(golden)'`,
+//! then look at the difference.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+/// A command with its options, and a name for its snapshot.
+const ANSWERS: [(&str, &[&str]); 16] = [
+    ("info.txt", &["info"]),
+    ("info.json", &["info", "--format", "json"]),
+    ("events.txt", &["events", "--top", "200"]),
+    (
+        "events-all.txt",
+        &[
+            "events",
+            "--top",
+            "200",
+            "--tables",
+            "syscalls,switches,wakeups,processes,threads",
+        ],
+    ),
+    (
+        "events.json",
+        &["events", "--top", "50", "--format", "json"],
+    ),
+    ("threads.txt", &["threads"]),
+    ("threads.json", &["threads", "--format", "json"]),
+    ("threads.svg", &["threads", "--format", "svg", "--top", "8"]),
+    ("syscalls.txt", &["syscalls"]),
+    ("syscalls.json", &["syscalls", "--format", "json"]),
+    ("flame-on-cpu.folded", &["flame", "--format", "folded"]),
+    ("flame-on-cpu.txt", &["flame", "--format", "text"]),
+    (
+        "flame-on-cpu.json",
+        &["flame", "--format", "json", "--top", "20"],
+    ),
+    ("flame-on-cpu.svg", &["flame", "--format", "svg"]),
+    (
+        "flame-off-cpu.folded",
+        &["flame", "--kind", "off-cpu", "--format", "folded"],
+    ),
+    (
+        "flame-wakers.folded",
+        &["flame", "--kind", "wakers", "--format", "folded"],
+    ),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
+}
+
+/// The captures of `samples/`, by name.
+fn samples() -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(root().join("samples")) else {
+        return Vec::new();
+    };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let mut samples: Vec<PathBuf> = paths
+        .filter(|path| path.extension().is_some_and(|end| end == "kndl"))
+        .collect();
+    samples.sort();
+    samples
+}
+
+/// What the program answers; captures without an end may make it exit with 3.
+fn answer(args: &[&str], sample: &Path, jobs: &str) -> String {
+    let mut all = vec![args[0], sample.to_str().unwrap(), "--jobs", jobs];
+    all.extend(&args[1..]);
+    let output = common::replay(&all).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        matches!(output.status.code(), Some(0 | 3)),
+        "{all:?}: {}\n{stderr}",
+        output.status
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn every_sample_that_is_described_is_there() {
+    let readme = std::fs::read_to_string(root().join("samples/README.md")).unwrap_or_default();
+    let there: Vec<String> = samples()
+        .iter()
+        .map(|path| path.file_name().unwrap().to_string_lossy().into())
+        .collect();
+    for word in readme.split(|c: char| c.is_whitespace() || "`|()[],:".contains(c)) {
+        if word.ends_with(".kndl") && !word.contains('/') && !word.contains('*') {
+            assert!(
+                there.contains(&word.to_owned()),
+                "samples/README.md describes {word}"
+            );
+        }
+    }
+    for name in &there {
+        assert!(
+            readme.contains(name.as_str()),
+            "samples/README.md does not say how {name} was made"
+        );
+    }
+    if there.is_empty() {
+        eprintln!("samples/ has no captures: there is nothing to compare");
+    }
+}
+
+#[test]
+fn answers_are_as_they_were() {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(root().join("tests/golden"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| {
+        for sample in samples() {
+            let name = sample.file_stem().unwrap().to_string_lossy().into_owned();
+            for (file, args) in ANSWERS {
+                insta::assert_snapshot!(format!("{name}.{file}"), answer(args, &sample, "2"));
+            }
+        }
+    });
+}
+
+#[test]
+fn answers_do_not_depend_on_the_number_of_threads() {
+    for sample in samples() {
+        for (_, args) in ANSWERS {
+            assert_eq!(
+                answer(args, &sample, "1"),
+                answer(args, &sample, "8"),
+                "{args:?} {sample:?}"
+            );
+        }
+    }
+}
