@@ -24,6 +24,7 @@ pub mod commands;
 pub mod context;
 pub mod model;
 pub mod output;
+pub mod protocol;
 pub mod render;
 pub mod scan;
 pub mod selection;

@@ -1,0 +1,721 @@
+//! Requests and responses of one connection, paired in order.
+//!
+//! Both protocols here answer in the order they were asked, so the oldest open request owns the next
+//! response. Where bytes are missing that order is not enough. Then one assumption is made, and every
+//! pair that rests on it is marked as inferred: a client that sends again has read all earlier answers.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::AddAssign,
+    sync::Arc,
+};
+
+use super::{
+    Chunk, Context, Cutter, Effect, Event, Mark, Message, Protocol, Request, Response, Side,
+    Transfer,
+};
+
+/// The endpoint of a request that was not recorded.
+const UNSEEN: &str = "?";
+
+/// A request with what became of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Exchange {
+    /// The operation; `?` if the request's bytes were not recorded.
+    pub endpoint: Arc<str>,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Why it failed or has no answer.
+    pub error: Option<Box<str>>,
+    /// The protocol's status code, if it has one.
+    pub status: Option<u16>,
+    /// The request's bytes.
+    pub request: Span,
+    /// The response's bytes, if there was one.
+    pub response: Option<Span>,
+    /// Whether the pairing rests on an assumption because bytes were not recorded.
+    pub inferred: bool,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// It was answered.
+    Ok,
+    /// It was answered with an error.
+    Error,
+    /// It was not, or not wholly, answered until the connection or the recording ended.
+    NoAnswer,
+    /// The protocol gives no answer to it.
+    OneWay,
+    /// It may have been answered: what the server sent was not recorded.
+    Unknown,
+}
+
+/// The bytes of a message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Offset of the first byte in the stream.
+    pub start: u64,
+    /// Offset behind the last byte.
+    pub end: u64,
+    /// The syscall that moved the first byte.
+    pub first: Transfer,
+    /// The syscall that moved the last byte.
+    pub last: Transfer,
+}
+
+impl Span {
+    fn at(mark: Mark) -> Self {
+        let Mark { offset, transfer } = mark;
+        Self {
+            start: offset,
+            end: offset,
+            first: transfer,
+            last: transfer,
+        }
+    }
+
+    fn extend(&mut self, mark: Mark) {
+        self.end = self.end.max(mark.offset);
+        self.last = mark.transfer;
+    }
+
+    /// The message's length.
+    pub fn bytes(&self) -> u64 {
+        self.end.saturating_sub(self.start)
+    }
+}
+
+/// How often bytes that were not recorded made messages of a connection uncertain.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Doubts {
+    /// Places where requests could not be followed.
+    pub lost_requests: u64,
+    /// Places where responses could not be followed.
+    pub lost_responses: u64,
+    /// Responses to requests from before the recording, or that were not recorded.
+    pub unmatched_responses: u64,
+}
+
+impl AddAssign for Doubts {
+    fn add_assign(&mut self, other: Self) {
+        self.lost_requests += other.lost_requests;
+        self.lost_responses += other.lost_responses;
+        self.unmatched_responses += other.unmatched_responses;
+    }
+}
+
+/// One connection that speaks a known protocol, as one of its ends sees it.
+#[derive(Debug)]
+pub struct Conversation {
+    requests: Cutter,
+    responses: Cutter,
+    exchanges: Vec<Exchange>,
+    endpoints: BTreeMap<String, Arc<str>>,
+    open: VecDeque<Open>,
+    /// The exchange whose request is being sent.
+    sending: Option<usize>,
+    /// The exchange whose response is being sent.
+    answering: Option<usize>,
+    /// Where a gap in the responses stands; `None` if there is none.
+    gap: Option<Gap>,
+    /// The pairing rests on the assumption until no request is open.
+    inferring: bool,
+    pushes: bool,
+    opaque: Opaque,
+    doubts: Doubts,
+}
+
+#[derive(Debug)]
+enum Open {
+    Request(usize, Request),
+    /// Any number of requests that were not recorded; `None`: from before the first byte.
+    Unseen(Option<Mark>),
+}
+
+#[derive(Debug, PartialEq)]
+enum Gap {
+    /// No request began since: what comes may still belong to what was lost.
+    Before,
+    /// A request began since: its answer can be recognized.
+    Behind,
+}
+
+#[derive(Debug, PartialEq)]
+enum Opaque {
+    No,
+    /// When the response in progress ends.
+    Next,
+    Yes,
+}
+
+impl Conversation {
+    /// A conversation whose requests begin at offset `requests` and whose responses, of whatever was
+    /// asked before, at offset `responses`. `from_start`: nothing was asked before.
+    pub fn new(
+        protocol: &'static dyn Protocol,
+        requests: u64,
+        responses: u64,
+        from_start: bool,
+    ) -> Self {
+        let before = (!from_start).then_some(Open::Unseen(None));
+        Self {
+            requests: Cutter::new(protocol, Side::Request, requests),
+            responses: Cutter::new(protocol, Side::Response, responses),
+            exchanges: Vec::new(),
+            endpoints: BTreeMap::new(),
+            open: before.into_iter().collect(),
+            sending: None,
+            answering: None,
+            gap: None,
+            inferring: false,
+            pushes: false,
+            opaque: Opaque::No,
+            doubts: Doubts::default(),
+        }
+    }
+
+    /// Adds what a syscall moved. The chunks of one side come in the order of their offsets, those of
+    /// both sides in the order of time.
+    pub fn push(&mut self, side: Side, chunk: Chunk) {
+        match side {
+            _ if self.opaque == Opaque::Yes => {}
+            Side::Request => {
+                self.requests.push(chunk);
+                while let Some(event) = self.requests.next(&Context::default(), true) {
+                    self.on_request(event);
+                }
+            }
+            Side::Response => self.push_response(chunk),
+        }
+    }
+
+    /// Ends the conversation when its connection was closed, or with the recording.
+    pub fn finish(mut self, closed: bool) -> (Vec<Exchange>, Doubts) {
+        if let (true, Some(event)) = (closed, self.responses.close()) {
+            self.on_response(event);
+        }
+        let what = if closed {
+            "connection closed"
+        } else {
+            "recording ended"
+        };
+        if let (Some(index), None) = (self.answering, &self.gap) {
+            self.settle(
+                index,
+                Outcome::NoAnswer,
+                &format!("{what} within the response"),
+            );
+        }
+        for open in std::mem::take(&mut self.open) {
+            match open {
+                Open::Request(index, _) if self.gap == Some(Gap::Before) => self.unknown(index),
+                Open::Request(index, _) => {
+                    self.settle(
+                        index,
+                        Outcome::NoAnswer,
+                        &format!("{what} without a response"),
+                    );
+                }
+                Open::Unseen(_) => {}
+            }
+        }
+        (self.exchanges, self.doubts)
+    }
+
+    fn push_response(&mut self, chunk: Chunk) {
+        let end = Mark {
+            offset: chunk.offset.saturating_add(chunk.size),
+            transfer: chunk.transfer,
+        };
+        self.responses.push(chunk);
+        loop {
+            let request = self.open.iter().find_map(|open| match open {
+                Open::Request(_, request) => Some(request),
+                Open::Unseen(_) => None,
+            });
+            let context = Context {
+                request,
+                pushes: self.pushes,
+            };
+            let resync = self.gap != Some(Gap::Before);
+            let Some(event) = self.responses.next(&context, resync) else {
+                break;
+            };
+            self.on_response(event);
+        }
+        // A response whose end cannot be recognized lasts until the client sends again.
+        if let (Some(index), Some(Gap::Before)) = (self.answering, &self.gap) {
+            self.extend_response(index, end);
+        }
+    }
+
+    fn on_request(&mut self, event: Event) {
+        match event {
+            Event::Head(mark, Message::Request(request)) => self.begin_request(mark, request),
+            Event::Head(..) => {}
+            Event::End(mark) => self.end_request(mark),
+            Event::Broken(mark) => {
+                self.end_request(mark);
+                self.lose_requests(mark);
+            }
+            Event::Lost(mark) => self.lose_requests(mark),
+        }
+    }
+
+    fn begin_request(&mut self, mark: Mark, request: Request) {
+        if self.gap == Some(Gap::Before) {
+            self.close_gap();
+        }
+        let index = self.exchanges.len();
+        let endpoint = self.endpoint(&request.endpoint);
+        let outcome = if request.one_way {
+            Outcome::OneWay
+        } else {
+            Outcome::NoAnswer
+        };
+        self.exchanges.push(Exchange {
+            endpoint,
+            outcome,
+            error: None,
+            status: None,
+            request: Span::at(mark),
+            response: None,
+            inferred: false,
+        });
+        self.sending = Some(index);
+        self.pushes |= request.effect == Effect::Pushes;
+        if outcome != Outcome::OneWay {
+            self.open.push_back(Open::Request(index, request));
+        }
+    }
+
+    fn end_request(&mut self, mark: Mark) {
+        if let Some(exchange) = self
+            .sending
+            .take()
+            .and_then(|index| self.exchanges.get_mut(index))
+        {
+            exchange.request.extend(mark);
+        }
+    }
+
+    fn lose_requests(&mut self, mark: Mark) {
+        self.doubts.lost_requests += 1;
+        self.sending = None;
+        if !matches!(self.open.back(), Some(Open::Unseen(_))) {
+            self.open.push_back(Open::Unseen(Some(mark)));
+        }
+    }
+
+    fn on_response(&mut self, event: Event) {
+        match event {
+            Event::Head(mark, Message::Response(response)) => {
+                self.gap = None;
+                self.begin_response(mark, response);
+            }
+            Event::Head(..) => self.gap = None,
+            Event::End(mark) => {
+                if let Some(index) = self.answering.take() {
+                    self.extend_response(index, mark);
+                }
+                if self.opaque == Opaque::Next {
+                    self.opaque = Opaque::Yes;
+                }
+            }
+            Event::Broken(mark) => {
+                if let Some(index) = self.answering {
+                    self.extend_response(index, mark);
+                }
+                self.lose_responses();
+            }
+            Event::Lost(_) => {
+                self.answering = None;
+                self.lose_responses();
+            }
+        }
+    }
+
+    fn begin_response(&mut self, mark: Mark, response: Response) {
+        let Some((index, request)) = self.answered(mark) else {
+            self.doubts.unmatched_responses += 1;
+            return;
+        };
+        if response.effect == Effect::Opaque || request.effect == Effect::Opaque {
+            self.opaque = Opaque::Next;
+        }
+        if let Some(exchange) = self.exchanges.get_mut(index) {
+            exchange.response = Some(Span::at(mark));
+            exchange.status = response.status;
+            exchange.outcome = if response.error.is_some() {
+                Outcome::Error
+            } else {
+                Outcome::Ok
+            };
+            exchange.error = response.error.map(String::into_boxed_str);
+            exchange.inferred |= self.inferring;
+        }
+        self.answering = Some(index);
+        self.inferring &= !self.open.is_empty();
+    }
+
+    /// The request that the next response answers.
+    fn answered(&mut self, response: Mark) -> Option<(usize, Request)> {
+        let unseen = match self.open.pop_front()? {
+            Open::Request(index, request) => return Some((index, request)),
+            Open::Unseen(mark) => mark,
+        };
+        self.inferring = true;
+        if let Some(Open::Request(index, request)) = self.open.pop_front() {
+            return Some((index, request));
+        }
+        self.open.push_front(Open::Unseen(unseen));
+        // A response alone shows that there was a request, and when it was sent at the latest.
+        let mark = unseen.filter(|mark| mark.transfer.ts <= response.transfer.end())?;
+        let endpoint = self.endpoint(UNSEEN);
+        self.exchanges.push(Exchange {
+            endpoint,
+            outcome: Outcome::Ok,
+            error: None,
+            status: None,
+            request: Span::at(mark),
+            response: None,
+            inferred: true,
+        });
+        Some((self.exchanges.len() - 1, Request::default()))
+    }
+
+    fn lose_responses(&mut self) {
+        self.doubts.lost_responses += 1;
+        self.gap = Some(Gap::Before);
+    }
+
+    /// The client sends again: what was open before the gap was answered in it.
+    fn close_gap(&mut self) {
+        self.gap = Some(Gap::Behind);
+        self.answering = None;
+        for open in std::mem::take(&mut self.open) {
+            if let Open::Request(index, _) = open {
+                self.unknown(index);
+                self.inferring = true;
+            }
+        }
+    }
+
+    fn extend_response(&mut self, index: usize, mark: Mark) {
+        if let Some(response) = self
+            .exchanges
+            .get_mut(index)
+            .and_then(|e| e.response.as_mut())
+        {
+            response.extend(mark);
+        }
+    }
+
+    fn unknown(&mut self, index: usize) {
+        self.settle(index, Outcome::Unknown, "the response was not recorded");
+    }
+
+    fn settle(&mut self, index: usize, outcome: Outcome, why: &str) {
+        if let Some(exchange) = self.exchanges.get_mut(index) {
+            exchange.outcome = outcome;
+            exchange.error = Some(why.into());
+        }
+    }
+
+    fn endpoint(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.endpoints.get(name) {
+            return known.clone();
+        }
+        let shared: Arc<str> = name.into();
+        self.endpoints.insert(name.to_owned(), shared.clone());
+        shared
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{http::Http, redis::Redis};
+    use super::*;
+
+    /// A connection as a script: `>` is a request chunk, `<` a response chunk; `|` ends what was
+    /// recorded of a chunk, and what follows it was moved but not recorded; a chunk that is all behind
+    /// `|` left no row. Each chunk takes 5 ns, 10 ns apart.
+    fn run(protocol: &'static dyn Protocol, script: &[&str]) -> (Conversation, [u64; 2]) {
+        let mut conversation = Conversation::new(protocol, 0, 0, true);
+        let mut offsets = [0, 0];
+        for (at, line) in script.iter().enumerate() {
+            let (side, text) = match line.split_at(1) {
+                (">", text) => (Side::Request, text),
+                (_, text) => (Side::Response, text),
+            };
+            let recorded = text.split_once('|').map_or(text, |(recorded, _)| recorded);
+            let size = text.replace('|', "").len() as u64;
+            let offset = &mut offsets[usize::from(side == Side::Response)];
+            let transfer = Transfer {
+                ts: at as i64 * 10,
+                dur: 5,
+                pid: 1,
+                tid: 1,
+            };
+            let data = recorded.as_bytes().to_vec();
+            if !recorded.is_empty() {
+                conversation.push(
+                    side,
+                    Chunk {
+                        offset: *offset,
+                        size,
+                        data,
+                        transfer,
+                    },
+                );
+            }
+            *offset += size;
+        }
+        (conversation, offsets)
+    }
+
+    fn shown((exchanges, _): (Vec<Exchange>, Doubts)) -> Vec<String> {
+        let show = |e: &Exchange| {
+            let response = e
+                .response
+                .map_or("-".into(), |r| format!("{}+{}", r.first.ts, r.last.end()));
+            let inferred = if e.inferred { " ~" } else { "" };
+            format!(
+                "{} {:?} {}..{response}{inferred}",
+                e.endpoint, e.outcome, e.request.first.ts
+            )
+        };
+        exchanges.iter().map(show).collect()
+    }
+
+    fn check(protocol: &'static dyn Protocol, script: &[&str], expect: &[&str]) {
+        assert_eq!(
+            shown(run(protocol, script).0.finish(true)),
+            expect,
+            "{script:?}"
+        );
+    }
+
+    const GET: &str = "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
+    const SET: &str = "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$9\r\n123456789\r\n";
+
+    #[test]
+    fn http_is_paired() {
+        let get = ">GET /a HTTP/1.1\r\n\r\n";
+        let ok = "<HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+        check(
+            &Http,
+            &[get, ok, get, ok],
+            &["GET /a Ok 0..10+15", "GET /a Ok 20..30+35"],
+        );
+        check(
+            &Http,
+            &[get, get, ok, ok],
+            &["GET /a Ok 0..20+25", "GET /a Ok 10..30+35"],
+        );
+        check(
+            &Http,
+            &[get, "<HTTP/1.1 200 OK\r\n\r\nabc", "<def"],
+            &["GET /a Ok 0..10+25"],
+        );
+        check(&Http, &[get], &["GET /a NoAnswer 0..-"]);
+        check(
+            &Http,
+            &[get, "<HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"],
+            &["GET /a NoAnswer 0..10+15"],
+        );
+        check(
+            &Http,
+            &[get, "<HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"],
+            &["GET /a Error 0..10+15"],
+        );
+        // Content that was not recorded has a length; so has a row that was lost within it.
+        check(
+            &Http,
+            &[
+                get,
+                "<HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nh|el",
+                "<|lo",
+                "<!",
+                get,
+                ok,
+            ],
+            &["GET /a Ok 0..10+35", "GET /a Ok 40..50+55"],
+        );
+        // The server answers before the content came.
+        check(
+            &Http,
+            &[
+                ">PUT /a HTTP/1.1\r\nContent-Length: 4\r\n\r\n",
+                "<HTTP/1.1 100 Continue\r\n\r\n",
+                ">ab",
+                "<HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n",
+                ">cd",
+                get,
+                ok,
+            ],
+            &["PUT /a Error 0..30+35", "GET /a Ok 50..60+65"],
+        );
+        // Another protocol follows an upgrade.
+        check(
+            &Http,
+            &[
+                get,
+                "<HTTP/1.1 101 Switching\r\n\r\n",
+                ">GET /b HTTP/1.1\r\n\r\n",
+                ok,
+            ],
+            &["GET /a Ok 0..10+15"],
+        );
+    }
+
+    #[test]
+    fn a_head_that_was_not_recorded_wholly_is_a_request() {
+        let cut = ">GET /a HTTP/1.1\r\nHos|t: x\r\n\r\n";
+        let ok = "<HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+        let cut_ok = "<HTTP/1.1 200 OK\r\nCon|tent-Length: 2\r\n\r\nhi";
+        check(
+            &Http,
+            &[cut, ok, cut, ok],
+            &["GET /a Ok 0..10+15", "GET /a Ok 20..30+35 ~"],
+        );
+        check(
+            &Http,
+            &[cut, cut_ok, "<hi", cut, ok],
+            &["GET /a Ok 0..10+25", "GET /a Ok 30..40+45"],
+        );
+    }
+
+    #[test]
+    fn redis_is_paired() {
+        let both = format!(">{GET}{SET}");
+        check(
+            &Redis,
+            &[&both, "<$1\r\nv\r\n+OK\r\n"],
+            &["GET Ok 0..10+15", "SET Ok 0..10+15"],
+        );
+        check(
+            &Redis,
+            &[&both, "<$1\r\nv", "<\r\n+OK\r\n"],
+            &["GET Ok 0..10+25", "SET Ok 0..20+25"],
+        );
+        check(
+            &Redis,
+            &[&both, "<-ERR x\r\n"],
+            &["GET Error 0..10+15", "SET NoAnswer 0..-"],
+        );
+        check(
+            &Redis,
+            &[
+                ">MONITOR\r\n",
+                "<+OK\r\n+1.5 [0 x] \"GET\"\r\n",
+                ">PING\r\n",
+                "<+PONG\r\n",
+            ],
+            &["MONITOR Ok 0..10+15", "PING Ok 20..30+35"],
+        );
+        check(
+            &Redis,
+            &[
+                ">PSYNC a b\r\n",
+                "<+FULLRESYNC\r\n",
+                "<*1\r\n$4\r\nPING\r\n",
+                ">x",
+            ],
+            &["PSYNC Ok 0..10+15"],
+        );
+    }
+
+    #[test]
+    fn requests_that_were_not_recorded_show_by_their_responses() {
+        let half = format!(">{GET}*2\r\n|$3\r\nGET\r\n$1\r\nk\r\n{GET}");
+        let set = format!(">{SET}");
+        check(
+            &Redis,
+            &[
+                &half,
+                "<:1\r\n:2\r\n:3\r\n",
+                &set,
+                "<+OK\r\n",
+                &set,
+                "<+OK\r\n",
+            ],
+            &[
+                "GET Ok 0..10+15",
+                "? Ok 0..10+15 ~",
+                "? Ok 0..10+15 ~",
+                "SET Ok 20..30+35 ~",
+                "SET Ok 40..50+55",
+            ],
+        );
+    }
+
+    #[test]
+    fn responses_that_were_not_recorded_are_unknown() {
+        let three = format!(">{GET}{GET}{GET}");
+        let set = format!(">{SET}");
+        check(
+            &Redis,
+            &[
+                &three,
+                "<:1\r\n*2\r\n|:1\r\n:1\r\n:1\r\n",
+                "<:4\r\n",
+                &set,
+                "<+OK\r\n",
+                &set,
+                "<+OK\r\n",
+            ],
+            &[
+                "GET Ok 0..10+15",
+                "GET Ok 0..10+25",
+                "GET Unknown 0..-",
+                "SET Ok 30..40+45 ~",
+                "SET Ok 50..60+65",
+            ],
+        );
+        // One alone is answered for sure, however much of the answer is missing.
+        check(
+            &Redis,
+            &[
+                &format!(">{GET}"),
+                "<*2\r\n|:1\r\n:1\r\n",
+                "<:4\r\n",
+                &set,
+                "<+OK\r\n",
+            ],
+            &["GET Ok 0..10+25", "SET Ok 30..40+45"],
+        );
+        // A row was lost: which of both requests the second row answers, nobody can say.
+        check(
+            &Redis,
+            &[&set, "<|+OK\r\n", &set, "<+OK\r\n", &set, "<+OK\r\n"],
+            &[
+                "SET Unknown 0..-",
+                "SET Unknown 20..-",
+                "SET Ok 40..50+55 ~",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_connection_older_than_the_recording_may_owe_answers() {
+        let mut conversation = Conversation::new(&Redis, 0, 0, false);
+        let chunk = |data: &str, offset, ts| Chunk {
+            offset,
+            size: data.len() as u64,
+            data: data.into(),
+            transfer: Transfer {
+                ts,
+                ..Transfer::default()
+            },
+        };
+        conversation.push(Side::Response, chunk(":1\r\n", 0, 0));
+        conversation.push(Side::Request, chunk(GET, 0, 10));
+        conversation.push(Side::Response, chunk(":2\r\n", 4, 20));
+        let (exchanges, doubts) = conversation.finish(false);
+        assert_eq!(doubts.unmatched_responses, 1);
+        assert_eq!(shown((exchanges, doubts)), ["GET Ok 10..20+20 ~"]);
+    }
+}
