@@ -195,7 +195,7 @@ impl Commands {
         match self.words.as_slice() {
             [] => false,
             [name] => !CONTAINERS.contains(&name.as_str()),
-            [client, reply] => client == "CLIENT" && reply != "REPLY" || client != "CLIENT",
+            [client, reply] => client != "CLIENT" || reply != "REPLY",
             _ => true,
         }
     }
