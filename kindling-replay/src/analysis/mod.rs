@@ -6,3 +6,5 @@ pub mod info;
 pub mod syscalls;
 pub mod threads;
 pub mod timeline;
+pub mod rpc;
+pub mod rpc_call;

@@ -11,6 +11,7 @@ pub mod flame;
 pub mod info;
 pub mod syscalls;
 pub mod threads;
+pub mod rpcs;
 
 macro_rules! commands {
     ($($(#[$doc:meta])* $variant:ident => $module:ident,)*) => {
@@ -46,4 +47,6 @@ commands! {
     Flame => flame,
     /// Syscalls by name: how many, how long, how many failed
     Syscalls => syscalls,
+    /// The requests that were made, and how long they took
+    Rpcs => rpcs,
 }

@@ -9,3 +9,6 @@ pub mod stack;
 pub mod thread;
 pub mod timeline;
 pub mod wait_reason;
+pub mod connection;
+pub mod stack;
+pub mod stream;

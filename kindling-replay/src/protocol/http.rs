@@ -30,6 +30,11 @@ impl Protocol for Http {
         }
     }
 
+    fn begins_weakly(&self, bytes: &[u8]) -> bool {
+        let prefix = |method: &&[u8]| !bytes.is_empty() && method.starts_with(bytes);
+        COMMON_METHODS.iter().any(prefix)
+    }
+
     fn parser(&self, side: Side) -> Box<dyn Parser> {
         Box::new(HttpParser {
             side,

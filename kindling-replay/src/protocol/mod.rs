@@ -42,8 +42,8 @@ pub trait Protocol: Sync {
     fn name(&self) -> &'static str;
     /// Whether `bytes`, the first that a syscall moved, begin a message of this protocol on `side`.
     fn begins(&self, side: Side, bytes: &[u8]) -> bool;
-    /// As [`Protocol::begins`] for requests, for forms too weak to be looked for anywhere but at
-    /// the very beginning of a connection.
+    /// As [`Protocol::begins`] for requests that are cut or easily mistaken, and so are looked for
+    /// at the very beginning of a connection only.
     fn begins_weakly(&self, bytes: &[u8]) -> bool {
         let _ = bytes;
         false

@@ -57,6 +57,16 @@ impl Protocol for Redis {
     }
 
     fn begins_weakly(&self, bytes: &[u8]) -> bool {
+        if bytes.starts_with(b"*") {
+            return match parsed_header(bytes) {
+                Header::Of(count, taken) => count >= 1 && bytes.len() == taken,
+                Header::Cut => bytes
+                    .iter()
+                    .skip(1)
+                    .all(|byte| byte.is_ascii_digit() || *byte == b'\r'),
+                Header::Wrong => false,
+            };
+        }
         text::line(bytes).is_some_and(|(line, _)| {
             let name = line.split(|&byte| byte == b' ').next().unwrap_or_default();
             INLINE

@@ -4,6 +4,7 @@ pub mod flame;
 pub mod info;
 pub mod json;
 pub mod syscalls;
+pub mod rpc;
 pub mod table;
 pub mod threads;
 pub mod timeline;

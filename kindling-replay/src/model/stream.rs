@@ -1,0 +1,310 @@
+//! What went through each open file: its bytes in order, cut into requests and responses where they
+//! speak a known protocol.
+//!
+//! Payload rows come segment by segment, and within a segment by file. A row can come a segment late,
+//! because the rings of two CPUs are not drained at the same moment; so rows are held for one segment
+//! and then released in the order of time. Memory follows the rows that are held, and what is found.
+
+use std::{collections::BTreeMap, mem};
+
+use kindling_format::schema::{Direction, File, FileKind, Payload};
+use rayon::prelude::*;
+
+use crate::{
+    context::Context,
+    model::{
+        catalog::Catalog,
+        connection::{Connections, Role},
+    },
+    protocol::{Chunk, Conversation, Doubts, Exchange, PROTOCOLS, Side, Transfer},
+    scan,
+};
+
+/// What went through one open file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stream {
+    /// The file.
+    pub file: u32,
+    /// The protocol that it speaks, with the side that this file is; `None` if it speaks no known one.
+    pub protocol: Option<(&'static str, Role)>,
+    /// The requests, in the order that they were sent.
+    pub exchanges: Vec<Exchange>,
+    /// How much of them is uncertain.
+    pub doubts: Doubts,
+    /// Whether the offsets count from the connection's first byte.
+    pub from_start: bool,
+    /// What the file received and sent.
+    pub traffic: Traffic,
+}
+
+/// How much went through a file, when, and by whom.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes received, rows that were lost included.
+    pub in_bytes: u64,
+    /// Bytes sent, likewise.
+    pub out_bytes: u64,
+    /// The first and the last moment that bytes moved; `None` if none did.
+    pub span: Option<(i64, i64)>,
+    /// The process that moved the first of them.
+    pub pid: u32,
+}
+
+/// Reads what went through all files, by file.
+pub fn load(context: &Context, catalog: &Catalog, connections: &Connections) -> Vec<Stream> {
+    let mut readers: BTreeMap<u32, Reader> = BTreeMap::new();
+    // A row is late by at most one segment: release what is older than the segment before.
+    let (mut before, mut latest) = (i64::MIN, i64::MIN);
+    scan::segments(
+        context,
+        "reading payloads",
+        |segment| segment.rows::<Payload>().iter().collect::<Vec<_>>(),
+        |rows| {
+            before = latest;
+            latest = rows.iter().map(moment).fold(latest, i64::max);
+            for row in rows {
+                let new = || Reader::new(catalog.files.get(&row.file), row.file, connections);
+                readers.entry(row.file).or_insert_with(new).hold(row);
+            }
+            let released = readers.par_iter_mut();
+            context
+                .pool
+                .install(|| released.for_each(|(_, reader)| reader.release(before)));
+        },
+    );
+    let readers: Vec<Reader> = readers.into_values().collect();
+    context
+        .pool
+        .install(|| readers.into_par_iter().map(Reader::finish).collect())
+}
+
+/// When the bytes of a row crossed the boundary between the process and the kernel: what was sent left
+/// when the syscall was entered, what was received was there when it returned.
+fn moment(row: &Payload) -> i64 {
+    match row.direction {
+        Direction::In => row.ts.saturating_add(row.dur),
+        Direction::Out => row.ts,
+    }
+}
+
+/// Puts the bytes of one file in order and finds out what they are.
+struct Reader {
+    file: u32,
+    /// Whether it can carry requests and responses at all.
+    conversational: bool,
+    role: Option<Role>,
+    opened: bool,
+    closed: bool,
+    held: Vec<Payload>,
+    traffic: Traffic,
+    state: Option<(&'static str, Role, bool, Conversation)>,
+}
+
+impl Reader {
+    fn new(file: Option<&File>, id: u32, connections: &Connections) -> Self {
+        let kind = file.map(|file| file.kind);
+        Self {
+            file: id,
+            conversational: !matches!(
+                kind,
+                Some(
+                    FileKind::Pipe
+                        | FileKind::Tty
+                        | FileKind::Regular
+                        | FileKind::Udp
+                        | FileKind::Netlink
+                )
+            ),
+            role: connections.role(id),
+            opened: file.is_some_and(|file| file.open_ts.is_some()),
+            closed: file.is_some_and(|file| file.close_ts.is_some()),
+            held: Vec::new(),
+            traffic: Traffic::default(),
+            state: None,
+        }
+    }
+
+    fn hold(&mut self, row: Payload) {
+        self.held.push(row);
+    }
+
+    /// Takes the held rows up to a moment: those of one direction by offset, both by time.
+    fn release(&mut self, until: i64) {
+        if !self.held.iter().any(|row| moment(row) <= until) {
+            return;
+        }
+        let held = mem::take(&mut self.held);
+        let (mut rows, later): (Vec<_>, Vec<_>) =
+            held.into_iter().partition(|row| moment(row) <= until);
+        self.held = later;
+        rows.sort_by_key(|row| (row.offset, moment(row)));
+        let (ins, outs): (Vec<_>, Vec<_>) = rows
+            .into_iter()
+            .partition(|row| row.direction == Direction::In);
+        let (mut ins, mut outs) = (ins.into_iter().peekable(), outs.into_iter().peekable());
+        loop {
+            let row = match (ins.peek(), outs.peek()) {
+                (Some(a), Some(b)) if moment(a) <= moment(b) => ins.next(),
+                (_, Some(_)) => outs.next(),
+                (Some(_), None) => ins.next(),
+                (None, None) => return,
+            };
+            row.into_iter().for_each(|row| self.push(row));
+        }
+    }
+
+    fn push(&mut self, row: Payload) {
+        let direction = row.direction;
+        if self.conversational && self.state.is_none() {
+            self.detect(&row);
+        }
+        self.count(&row);
+        if let Some((_, role, _, conversation)) = &mut self.state {
+            let side = match (*role, direction) {
+                (Role::Server, Direction::In) | (Role::Client, Direction::Out) => Side::Request,
+                _ => Side::Response,
+            };
+            let transfer = Transfer {
+                ts: row.ts,
+                dur: row.dur,
+                pid: row.pid,
+                tid: row.tid,
+            };
+            let Payload {
+                offset, size, data, ..
+            } = row;
+            conversation.push(
+                side,
+                Chunk {
+                    offset,
+                    size,
+                    data,
+                    transfer,
+                },
+            );
+        }
+    }
+
+    /// A protocol is known by a request: who sends it is the client.
+    fn detect(&mut self, row: &Payload) {
+        let role = match row.direction {
+            Direction::In => Role::Server,
+            Direction::Out => Role::Client,
+        };
+        if self.role.is_some_and(|known| known != role) {
+            return;
+        }
+        let from_start = self.opened && self.traffic.span.is_none() && row.offset == 0;
+        let begins = |protocol: &&&dyn crate::protocol::Protocol| {
+            protocol.begins(Side::Request, &row.data)
+                || from_start && protocol.begins_weakly(&row.data)
+        };
+        if let Some(&protocol) = PROTOCOLS.iter().find(begins) {
+            let responses = match row.direction {
+                Direction::In => self.traffic.out_bytes,
+                Direction::Out => self.traffic.in_bytes,
+            };
+            let conversation = Conversation::new(protocol, row.offset, responses, from_start);
+            self.state = Some((protocol.name(), role, from_start, conversation));
+        }
+    }
+
+    fn count(&mut self, row: &Payload) {
+        let traffic = &mut self.traffic;
+        let bytes = match row.direction {
+            Direction::In => &mut traffic.in_bytes,
+            Direction::Out => &mut traffic.out_bytes,
+        };
+        *bytes = (*bytes).max(row.offset.saturating_add(row.size));
+        let end = row.ts.saturating_add(row.dur);
+        if traffic.span.is_none() {
+            traffic.pid = row.pid;
+        }
+        let (first, last) = traffic.span.unwrap_or((moment(row), end));
+        traffic.span = Some((first.min(moment(row)), last.max(end)));
+    }
+
+    fn finish(mut self) -> Stream {
+        self.release(i64::MAX);
+        let (protocol, from_start, (exchanges, doubts)) = match self.state {
+            Some((name, role, from_start, conversation)) => (
+                Some((name, role)),
+                from_start,
+                conversation.finish(self.closed),
+            ),
+            None => (None, self.opened, Default::default()),
+        };
+        Stream {
+            file: self.file,
+            protocol,
+            exchanges,
+            doubts,
+            from_start,
+            traffic: self.traffic,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(direction: Direction, ts: i64, offset: u64, data: &str) -> Payload {
+        Payload {
+            ts,
+            dur: 2,
+            file: 1,
+            direction,
+            size: data.len() as u64,
+            offset,
+            data: data.into(),
+            ..Payload::default()
+        }
+    }
+
+    fn reader() -> Reader {
+        let file = File {
+            id: 1,
+            kind: FileKind::Tcp,
+            open_ts: Some(0),
+            ..File::default()
+        };
+        Reader::new(Some(&file), 1, &Connections::default())
+    }
+
+    #[test]
+    fn rows_that_come_late_find_their_place() {
+        let mut reader = reader();
+        let (get, ok) = ("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n");
+        // The segment that ends here has the answer, the next one the question.
+        reader.hold(row(Direction::Out, 20, 0, ok));
+        reader.release(i64::MIN);
+        reader.hold(row(Direction::In, 10, 4, &get[4..]));
+        reader.hold(row(Direction::In, 5, 0, &get[..4]));
+        reader.release(20);
+        let stream = reader.finish();
+        assert_eq!(stream.protocol, Some(("http", Role::Server)));
+        let shown: Vec<_> = stream
+            .exchanges
+            .iter()
+            .map(|e| (&*e.endpoint, e.status))
+            .collect();
+        assert_eq!(shown, [("GET /", Some(204))]);
+        assert_eq!(
+            (stream.traffic.in_bytes, stream.traffic.out_bytes),
+            (18, 27)
+        );
+        assert_eq!(stream.traffic.span, Some((7, 22)));
+    }
+
+    #[test]
+    fn the_direction_of_the_first_request_tells_the_server() {
+        let mut reader = reader();
+        reader.hold(row(Direction::Out, 20, 0, "+PONG\r\n"));
+        reader.hold(row(Direction::In, 10, 0, "PING\r\n"));
+        let stream = reader.finish();
+        assert_eq!(stream.protocol, Some(("redis", Role::Server)));
+        assert_eq!(stream.exchanges.len(), 1);
+        assert!(stream.from_start);
+    }
+}
