@@ -2,6 +2,7 @@
 //! analysis prints nothing.
 
 pub mod flame;
+pub mod flow;
 pub mod info;
 pub mod syscalls;
 pub mod threads;

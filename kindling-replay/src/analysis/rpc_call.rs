@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    mem,
     sync::Arc,
 };
 
@@ -124,19 +125,32 @@ impl Calls {
     /// Finds the calls of a capture, whatever the selection is.
     pub fn load(context: &Context, catalog: &Catalog) -> Self {
         let connections = Connections::new(&catalog.files);
-        join(stream::load(context, catalog, &connections), &connections)
+        join(
+            &mut stream::load(context, catalog, &connections),
+            &connections,
+        )
     }
 }
 
-/// Joins the requests of all streams.
-pub fn join(streams: Vec<Stream>, connections: &Connections) -> Calls {
+/// Joins the requests of all streams, which are taken out of them.
+pub fn join(streams: &mut [Stream], connections: &Connections) -> Calls {
     let mut doubts = Doubts::default();
     let mut by_file: BTreeMap<u32, Stream> = BTreeMap::new();
-    for stream in streams {
+    for stream in streams
+        .iter_mut()
+        .filter(|stream| stream.protocol.is_some())
+    {
         doubts += stream.doubts;
-        if stream.protocol.is_some() {
-            by_file.insert(stream.file, stream);
-        }
+        let exchanges = mem::take(&mut stream.exchanges);
+        let traffic = BTreeMap::new();
+        by_file.insert(
+            stream.file,
+            Stream {
+                exchanges,
+                traffic,
+                ..*stream
+            },
+        );
     }
     let mut calls = Vec::new();
     let files: Vec<u32> = by_file.keys().copied().collect();
@@ -293,7 +307,7 @@ fn possible(client: &Exchange, server: &Exchange) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::stream::Traffic, protocol::Span};
+    use crate::protocol::Span;
 
     /// An exchange whose request lies at `request` and whose response at `response`, each 5 bytes long.
     fn exchange(endpoint: &str, ts: i64, request: u64, response: u64) -> Exchange {
@@ -337,7 +351,7 @@ mod tests {
             exchanges,
             doubts: Doubts::default(),
             from_start,
-            traffic: Traffic::default(),
+            traffic: BTreeMap::new(),
         };
         let mut calls = Vec::new();
         pair(

@@ -8,6 +8,7 @@ use clap::Subcommand;
 use crate::{Outcome, cli::CommonArgs};
 
 pub mod flame;
+pub mod flows;
 pub mod info;
 pub mod syscalls;
 pub mod threads;
@@ -47,6 +48,8 @@ commands! {
     Flame => flame,
     /// Syscalls by name: how many, how long, how many failed
     Syscalls => syscalls,
+    /// Who talked to whom, over what, how much and how well
+    Flows => flows,
     /// The requests that were made, and how long they took
     Rpcs => rpcs,
 }

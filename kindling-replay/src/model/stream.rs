@@ -18,6 +18,7 @@ use crate::{
     },
     protocol::{Chunk, Conversation, Doubts, Exchange, PROTOCOLS, Side, Transfer},
     scan,
+    selection::Window,
 };
 
 /// What went through one open file.
@@ -33,25 +34,28 @@ pub struct Stream {
     pub doubts: Doubts,
     /// Whether the offsets count from the connection's first byte.
     pub from_start: bool,
-    /// What the file received and sent.
-    pub traffic: Traffic,
+    /// What threads received from the file and sent to it, by tid.
+    pub traffic: BTreeMap<u32, Traffic>,
 }
 
-/// How much went through a file, when, and by whom.
+/// How much one thread moved through a file, and when, within the selected window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Bytes received, rows that were lost included.
+    /// The thread's process.
+    pub pid: u32,
+    /// Bytes received, with those of rows that were lost before one of its own.
     pub in_bytes: u64,
     /// Bytes sent, likewise.
     pub out_bytes: u64,
-    /// The first and the last moment that bytes moved; `None` if none did.
-    pub span: Option<(i64, i64)>,
-    /// The process that moved the first of them.
-    pub pid: u32,
+    /// The first moment that bytes moved.
+    pub first: i64,
+    /// The last one.
+    pub last: i64,
 }
 
 /// Reads what went through all files, by file.
 pub fn load(context: &Context, catalog: &Catalog, connections: &Connections) -> Vec<Stream> {
+    let window = context.selection.window;
     let mut readers: BTreeMap<u32, Reader> = BTreeMap::new();
     // A row is late by at most one segment: release what is older than the segment before.
     let (mut before, mut latest) = (i64::MIN, i64::MIN);
@@ -69,13 +73,16 @@ pub fn load(context: &Context, catalog: &Catalog, connections: &Connections) -> 
             let released = readers.par_iter_mut();
             context
                 .pool
-                .install(|| released.for_each(|(_, reader)| reader.release(before)));
+                .install(|| released.for_each(|(_, reader)| reader.release(before, window)));
         },
     );
     let readers: Vec<Reader> = readers.into_values().collect();
-    context
-        .pool
-        .install(|| readers.into_par_iter().map(Reader::finish).collect())
+    context.pool.install(|| {
+        readers
+            .into_par_iter()
+            .map(|reader| reader.finish(window))
+            .collect()
+    })
 }
 
 /// When the bytes of a row crossed the boundary between the process and the kernel: what was sent left
@@ -96,7 +103,9 @@ struct Reader {
     opened: bool,
     closed: bool,
     held: Vec<Payload>,
-    traffic: Traffic,
+    /// Offsets behind the last bytes that were received and sent.
+    seen: [u64; 2],
+    traffic: BTreeMap<u32, Traffic>,
     state: Option<(&'static str, Role, bool, Conversation)>,
 }
 
@@ -119,7 +128,8 @@ impl Reader {
             opened: file.is_some_and(|file| file.open_ts.is_some()),
             closed: file.is_some_and(|file| file.close_ts.is_some()),
             held: Vec::new(),
-            traffic: Traffic::default(),
+            seen: [0, 0],
+            traffic: BTreeMap::new(),
             state: None,
         }
     }
@@ -129,7 +139,7 @@ impl Reader {
     }
 
     /// Takes the held rows up to a moment: those of one direction by offset, both by time.
-    fn release(&mut self, until: i64) {
+    fn release(&mut self, until: i64, window: Window) {
         if !self.held.iter().any(|row| moment(row) <= until) {
             return;
         }
@@ -149,16 +159,16 @@ impl Reader {
                 (Some(_), None) => ins.next(),
                 (None, None) => return,
             };
-            row.into_iter().for_each(|row| self.push(row));
+            row.into_iter().for_each(|row| self.push(row, window));
         }
     }
 
-    fn push(&mut self, row: Payload) {
+    fn push(&mut self, row: Payload, window: Window) {
         let direction = row.direction;
         if self.conversational && self.state.is_none() {
             self.detect(&row);
         }
-        self.count(&row);
+        self.count(&row, window);
         if let Some((_, role, _, conversation)) = &mut self.state {
             let side = match (*role, direction) {
                 (Role::Server, Direction::In) | (Role::Client, Direction::Out) => Side::Request,
@@ -194,38 +204,49 @@ impl Reader {
         if self.role.is_some_and(|known| known != role) {
             return;
         }
-        let from_start = self.opened && self.traffic.span.is_none() && row.offset == 0;
+        let from_start = self.opened && self.seen == [0, 0] && row.offset == 0;
         let begins = |protocol: &&&dyn crate::protocol::Protocol| {
             protocol.begins(Side::Request, &row.data)
                 || from_start && protocol.begins_weakly(&row.data)
         };
         if let Some(&protocol) = PROTOCOLS.iter().find(begins) {
+            let [received, sent] = self.seen;
             let responses = match row.direction {
-                Direction::In => self.traffic.out_bytes,
-                Direction::Out => self.traffic.in_bytes,
+                Direction::In => sent,
+                Direction::Out => received,
             };
             let conversation = Conversation::new(protocol, row.offset, responses, from_start);
             self.state = Some((protocol.name(), role, from_start, conversation));
         }
     }
 
-    fn count(&mut self, row: &Payload) {
-        let traffic = &mut self.traffic;
-        let bytes = match row.direction {
-            Direction::In => &mut traffic.in_bytes,
-            Direction::Out => &mut traffic.out_bytes,
+    fn count(&mut self, row: &Payload, window: Window) {
+        let [received, sent] = &mut self.seen;
+        let seen = match row.direction {
+            Direction::In => received,
+            Direction::Out => sent,
         };
-        *bytes = (*bytes).max(row.offset.saturating_add(row.size));
-        let end = row.ts.saturating_add(row.dur);
-        if traffic.span.is_none() {
-            traffic.pid = row.pid;
+        let end = row.offset.saturating_add(row.size);
+        let news = end.saturating_sub(*seen);
+        *seen = end.max(*seen);
+        let moment = moment(row);
+        if !window.contains(moment) {
+            return;
         }
-        let (first, last) = traffic.span.unwrap_or((moment(row), end));
-        traffic.span = Some((first.min(moment(row)), last.max(end)));
+        let traffic = self.traffic.entry(row.tid).or_insert(Traffic {
+            pid: row.pid,
+            first: moment,
+            ..Traffic::default()
+        });
+        match row.direction {
+            Direction::In => traffic.in_bytes = traffic.in_bytes.saturating_add(news),
+            Direction::Out => traffic.out_bytes = traffic.out_bytes.saturating_add(news),
+        }
+        traffic.last = traffic.last.max(row.ts.saturating_add(row.dur));
     }
 
-    fn finish(mut self) -> Stream {
-        self.release(i64::MAX);
+    fn finish(mut self, window: Window) -> Stream {
+        self.release(i64::MAX, window);
         let (protocol, from_start, (exchanges, doubts)) = match self.state {
             Some((name, role, from_start, conversation)) => (
                 Some((name, role)),
@@ -248,6 +269,11 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ALL: Window = Window {
+        from: i64::MIN,
+        to: i64::MAX,
+    };
 
     fn row(direction: Direction, ts: i64, offset: u64, data: &str) -> Payload {
         Payload {
@@ -278,11 +304,11 @@ mod tests {
         let (get, ok) = ("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n");
         // The segment that ends here has the answer, the next one the question.
         reader.hold(row(Direction::Out, 20, 0, ok));
-        reader.release(i64::MIN);
+        reader.release(i64::MIN, ALL);
         reader.hold(row(Direction::In, 10, 4, &get[4..]));
         reader.hold(row(Direction::In, 5, 0, &get[..4]));
-        reader.release(20);
-        let stream = reader.finish();
+        reader.release(20, ALL);
+        let stream = reader.finish(ALL);
         assert_eq!(stream.protocol, Some(("http", Role::Server)));
         let shown: Vec<_> = stream
             .exchanges
@@ -290,11 +316,14 @@ mod tests {
             .map(|e| (&*e.endpoint, e.status))
             .collect();
         assert_eq!(shown, [("GET /", Some(204))]);
-        assert_eq!(
-            (stream.traffic.in_bytes, stream.traffic.out_bytes),
-            (18, 27)
-        );
-        assert_eq!(stream.traffic.span, Some((7, 22)));
+        let traffic = Traffic {
+            pid: 0,
+            in_bytes: 18,
+            out_bytes: 27,
+            first: 7,
+            last: 22,
+        };
+        assert_eq!(stream.traffic, BTreeMap::from([(0, traffic)]));
     }
 
     #[test]
@@ -302,7 +331,7 @@ mod tests {
         let mut reader = reader();
         reader.hold(row(Direction::Out, 20, 0, "+PONG\r\n"));
         reader.hold(row(Direction::In, 10, 0, "PING\r\n"));
-        let stream = reader.finish();
+        let stream = reader.finish(ALL);
         assert_eq!(stream.protocol, Some(("redis", Role::Server)));
         assert_eq!(stream.exchanges.len(), 1);
         assert!(stream.from_start);

@@ -1,6 +1,8 @@
 //! Reports as text, JSON and pictures. A renderer writes what a report says and computes nothing.
 
 pub mod flame;
+pub mod flow;
+pub mod flow_svg;
 pub mod info;
 pub mod json;
 pub mod syscalls;
