@@ -4,8 +4,8 @@
 pub mod flame;
 pub mod flow;
 pub mod info;
+pub mod rpc;
+pub mod rpc_call;
 pub mod syscalls;
 pub mod threads;
 pub mod timeline;
-pub mod rpc;
-pub mod rpc_call;

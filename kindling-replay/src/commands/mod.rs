@@ -10,9 +10,9 @@ use crate::{Outcome, cli::CommonArgs};
 pub mod flame;
 pub mod flows;
 pub mod info;
+pub mod rpcs;
 pub mod syscalls;
 pub mod threads;
-pub mod rpcs;
 
 macro_rules! commands {
     ($($(#[$doc:meta])* $variant:ident => $module:ident,)*) => {

@@ -2,13 +2,12 @@
 
 pub mod catalog;
 pub mod clock;
+pub mod connection;
 pub mod file;
 pub mod loss;
 pub mod slice;
 pub mod stack;
+pub mod stream;
 pub mod thread;
 pub mod timeline;
 pub mod wait_reason;
-pub mod connection;
-pub mod stack;
-pub mod stream;
