@@ -260,7 +260,10 @@ impl<'a> View<'a> {
             .into_iter()
             .flatten()
             .any(|file| self.is_open(file));
-        if !open || !(seen(&clients) || seen(&servers)) {
+        let used = |users: &[User]| users.iter().any(|user| user.moved);
+        // A TCP connection is worth knowing without a byte; a pair of descriptors is not.
+        let told = link.protocol == "tcp" || used(&clients) || used(&servers);
+        if !open || !told || !(seen(&clients) || seen(&servers)) {
             return Vec::new();
         }
         let main = |users: &[User]| users.first().copied();
@@ -335,8 +338,9 @@ impl<'a> View<'a> {
     fn party(&self, user: Option<User>, host: Option<&str>) -> Party {
         match user {
             Some(User { traffic, .. }) => {
-                let process = self.catalog.process_at(traffic.pid, traffic.last);
-                let comm = process.map(|process| process.comm.clone());
+                // The name of a process is that of its first thread.
+                let first = self.catalog.thread_at(traffic.pid, traffic.last);
+                let comm = first.map(|thread| thread.comm_at(traffic.last).to_owned());
                 Party {
                     pid: Some(traffic.pid),
                     comm,

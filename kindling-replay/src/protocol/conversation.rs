@@ -389,7 +389,14 @@ impl Conversation {
     fn break_response(&mut self, mark: Mark) {
         let Some(index) = self.answering else { return };
         self.extend_response(index, mark);
-        if !self.open.is_empty() {
+        if let Some(exchange) = self.exchanges.get_mut(index) {
+            exchange.inferred |= !self.open.is_empty();
+        }
+        if self
+            .open
+            .iter()
+            .any(|open| matches!(open, Open::Request(..)))
+        {
             self.answering = None;
             self.settle(
                 index,
@@ -409,9 +416,9 @@ impl Conversation {
         self.gap = Some(Gap::Behind);
         self.answering = None;
         for open in std::mem::take(&mut self.open) {
+            self.inferring = true;
             if let Open::Request(index, _) = open {
                 self.unknown(index);
-                self.inferring = true;
             }
         }
     }

@@ -148,7 +148,7 @@ fn a_head_that_was_not_recorded_wholly_is_a_request() {
     check(
         &Http,
         &[cut, cut_ok, "<hi", cut, ok],
-        &["GET /a Ok 0..10+25", "GET /a Ok 30..40+45"],
+        &["GET /a Ok 0..10+25 ~", "GET /a Ok 30..40+45 ~"],
     );
 }
 
@@ -233,7 +233,7 @@ fn responses_that_were_not_recorded_are_unknown() {
         ],
         &[
             "GET Ok 0..10+15",
-            "GET Unknown 0..10+15",
+            "GET Unknown 0..10+15 ~",
             "GET Unknown 0..-",
             "SET Ok 30..40+45 ~",
             "SET Ok 50..60+65",
