@@ -49,6 +49,7 @@ struct thread_state {
 	u16 nr;
 	u8 target;
 	u8 stream;
+	u8 executed; /* the syscall in flight replaced the program, and with it its arguments */
 	u64 file; /* struct file * of the syscall in flight */
 	struct file_slot files[FILE_SLOTS];
 };

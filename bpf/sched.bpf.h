@@ -225,6 +225,28 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	return 0;
 }
 
+/* The path that was executed. At the syscall's exit its pointer means nothing any more. */
+static __always_inline void emit_exec_path(struct task_struct *task, struct thread_state *state,
+					   struct linux_binprm *bprm, struct text_scratch *scratch)
+{
+	struct kd_arg *record = &scratch->arg;
+	u16 nr = state->nr & (KD_SYSCALLS - 1);
+	long len;
+
+	state->executed = 1;
+	if (!state->enter_ts)
+		return;
+	len = bpf_probe_read_kernel_str(record + 1, KD_ARG_MAX, bprm->filename);
+	if (len <= 0)
+		return;
+	fill_head(&record->head, state->enter_ts, task->pid, bpf_get_smp_processor_id(), KD_ARG,
+		  len == KD_ARG_MAX ? KD_TRUNCATED : 0);
+	record->pid = task->tgid;
+	record->arg = cfg_syscalls[nr].paths & 1 ? 0 : 1; /* execve, execveat */
+	record->len = len - 1;
+	send(&record->head, sizeof(*record) + BOUNDED(len - 1, KD_ARG_MAX - 1));
+}
+
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(sched_process_exec, struct task_struct *task, u32 old_tid, struct linux_binprm *bprm)
 {
@@ -253,6 +275,7 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, u32 old_tid, struct l
 		argv_len = 0;
 	record->argv_len = argv_len;
 	send(&record->head, sizeof(*record) + path_len + argv_len);
+	emit_exec_path(task, state, bprm, scratch);
 	return 0;
 }
 

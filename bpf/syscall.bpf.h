@@ -203,8 +203,13 @@ static __always_inline void follow_files(struct syscall_exit *exit, struct task_
 	if (flags & KD_OPENS && exit->ret >= 0) {
 		u64 file = file_of_fd(task, exit->ret);
 
-		if (file)
-			identify_file(thread, file, exit->ret, KD_FILE_OPENED, SCRATCH_TASK);
+		if (file) {
+			struct file_slot *slot = identify_file(thread, file, exit->ret,
+							       KD_FILE_OPENED, SCRATCH_TASK);
+
+			if (slot && !thread->file_id)
+				thread->file_id = slot->id;
+		}
 	}
 	if (flags & KD_DESCRIBE && thread->file)
 		describe_if_changed(thread->file, thread->file_id, thread->args[0], true);
@@ -231,6 +236,7 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long nr)
 	thread->file = 0;
 	thread->file_id = 0;
 	thread->stream = 0;
+	thread->executed = 0;
 	flags = cfg_syscalls[nr].flags;
 	if (flags & KD_HAS_FILE) {
 		u64 file = file_of_fd(task, regs->di);
@@ -280,7 +286,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	nr = thread->nr & (KD_SYSCALLS - 1);
 	follow_files(&exit, task, nr);
 	emit_syscall(&exit, 0);
-	if (cfg_syscalls[nr].paths | cfg_syscalls[nr].sockaddr)
+	if ((cfg_syscalls[nr].paths | cfg_syscalls[nr].sockaddr) && !thread->executed)
 		emit_args(&exit, nr);
 	transfer = cfg_syscalls[nr].transfer;
 	if (cfg_payloads && thread->stream && transfer && ret > 0)

@@ -605,7 +605,7 @@ table! {
         arg5: Option<u64>, Dict;
         /// Return value, negative errno included; null if it never returned while recorded.
         ret: Option<i64>, Dict;
-        /// The open file that its first argument named.
+        /// The open file that its first argument named, or that it opened.
         file: Option<u32>, Dict;
         /// Where the program called it, if recorded.
         stack: Option<u32>, Dict;
