@@ -3,6 +3,8 @@
 //! To accept new answers: `INSTA_UPDATE=always cargo nextest run --release -E 'binary(golden)'`,
 //! then look at the difference.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::path::{Path, PathBuf};
