@@ -8,7 +8,7 @@ mod common;
 use common::{Segment, capture, file, replay};
 use kindling_format::schema::*;
 
-const COMMANDS: [&[&str]; 11] = [
+const COMMANDS: [&[&str]; 15] = [
     &["info"],
     &[
         "events",
@@ -23,6 +23,10 @@ const COMMANDS: [&[&str]; 11] = [
     &["flame", "--format", "svg"],
     &["flame", "--kind", "wakers", "--format", "folded"],
     &["syscalls"],
+    &["flows"],
+    &["flows", "--format", "svg"],
+    &["flows", "--format", "dot"],
+    &["rpcs"],
     &[
         "threads",
         "--from",
