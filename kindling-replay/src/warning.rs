@@ -40,12 +40,17 @@ impl Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Warning::Unfinished { tail_bytes } => write!(
-                f,
-                "the capture is unfinished (its recorder was killed or is still writing, or the \
-                 copy was cut): what came after the last whole member is missing, and {tail_bytes} \
-                 bytes at the end belong to none"
-            ),
+            Warning::Unfinished { tail_bytes } => {
+                write!(
+                    f,
+                    "the capture is unfinished (its recorder was killed or is still writing, or \
+                     the copy was cut): what came after the last whole member is missing"
+                )?;
+                match tail_bytes {
+                    0 => Ok(()),
+                    bytes => write!(f, ", and its last {bytes} bytes are only a part of one"),
+                }
+            }
             Warning::DamagedMember { what } => write!(
                 f,
                 "left out a damaged member, {what}; `kindling-replay check` lists all of them"
