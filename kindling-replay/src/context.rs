@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context as _;
 use kindling_format::{
     Capture, Completion, FormatError,
-    schema::{Clock, Loss, Sample, Switch, Syscall, Table, Wakeup},
+    schema::{Clock, Loss, Sample, Switch, Syscall, Wakeup},
 };
 use serde::Serialize;
 
@@ -96,12 +96,8 @@ impl Context {
         context.span = span(&context);
         context.clock = clock(&context);
         context.selection = Selection::new(&args.selection, context.span, &context.clock)?;
-        for ((table, cause), count) in lost(&context) {
-            context.warn(Warning::Lost {
-                table,
-                cause,
-                count,
-            });
+        for (cause, tables) in lost(&context) {
+            context.warn(Warning::Lost { cause, tables });
         }
         Ok(context)
     }
@@ -130,9 +126,11 @@ impl Context {
         let warnings = self.warnings();
         let mut lost_by_table = BTreeMap::new();
         for warning in &warnings {
-            if let Warning::Lost { table, count, .. } = warning {
-                let lost: &mut u64 = lost_by_table.entry(table.clone()).or_default();
-                *lost = lost.saturating_add(*count);
+            if let Warning::Lost { tables, .. } = warning {
+                for (table, count) in tables {
+                    let lost: &mut u64 = lost_by_table.entry(table.clone()).or_default();
+                    *lost = lost.saturating_add(*count);
+                }
             }
         }
         let damaged = |w: &&Warning| matches!(w, Warning::DamagedMember { .. });
@@ -312,17 +310,18 @@ fn clock(context: &Context) -> ClockMap {
     ClockMap::new(readings)
 }
 
-/// Events lost in the selected window, by table and cause.
-fn lost(context: &Context) -> BTreeMap<(String, String), u64> {
-    let mut lost = BTreeMap::new();
+/// Events lost in the selected window, by cause and table.
+fn lost(context: &Context) -> BTreeMap<String, BTreeMap<String, u64>> {
+    let mut lost: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
     for number in context.capture.segments() {
-        let segment = Segment::new(context, number);
-        if !segment.may_speak_of(Loss::NAME, context.selection.window) {
-            continue;
-        }
-        for row in segment.rows::<Loss>().iter() {
+        let rows = Segment::new(context, number).rows_within::<Loss>(context.selection.window);
+        for row in rows.iter() {
             if context.selection.window.overlaps(row.ts, row.end_ts) {
-                let count: &mut u64 = lost.entry((row.source, row.cause)).or_default();
+                let count = lost
+                    .entry(row.cause)
+                    .or_default()
+                    .entry(row.source)
+                    .or_default();
                 *count = count.saturating_add(row.count);
             }
         }

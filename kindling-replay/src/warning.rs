@@ -1,6 +1,6 @@
 //! Trouble that leaves an answer standing: collected while a command runs, shown once at its end.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 /// One reason why an answer may not be the whole truth.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,12 +18,10 @@ pub enum Warning {
     },
     /// Events did not arrive in the recorder.
     Lost {
-        /// The table whose rows are missing.
-        table: String,
         /// Why.
         cause: String,
-        /// How many.
-        count: u64,
+        /// The tables whose rows are missing, with how many.
+        tables: BTreeMap<String, u64>,
     },
     /// The selection names something that the capture does not have.
     NothingSelected {
@@ -42,24 +40,28 @@ impl Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Warning::Unfinished { tail_bytes } => write!(
-                f,
-                "the capture is unfinished (its recorder was killed or is still writing, or the \
-                 copy was cut): what came after the last whole member is missing, and {tail_bytes} \
-                 bytes at the end belong to none"
-            ),
+            Warning::Unfinished { tail_bytes } => {
+                write!(
+                    f,
+                    "the capture is unfinished (its recorder was killed or is still writing, or \
+                     the copy was cut): what came after the last whole member is missing"
+                )?;
+                match tail_bytes {
+                    0 => Ok(()),
+                    bytes => write!(f, ", and its last {bytes} bytes are only a part of one"),
+                }
+            }
             Warning::DamagedMember { what } => write!(
                 f,
                 "left out a damaged member, {what}; `kindling-replay check` lists all of them"
             ),
-            Warning::Lost {
-                table,
-                cause,
-                count,
-            } => write!(
-                f,
-                "{count} rows of `{table}` were lost while recording: {cause}"
-            ),
+            Warning::Lost { cause, tables } => {
+                let tables = tables
+                    .iter()
+                    .map(|(table, count)| format!("{count} of {table}"));
+                let tables = tables.collect::<Vec<_>>().join(", ");
+                write!(f, "events were lost while recording ({cause}): {tables}")
+            }
             Warning::NothingSelected { option } => {
                 write!(f, "the capture has no thread that fits {option}")
             }

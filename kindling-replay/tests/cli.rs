@@ -1,5 +1,7 @@
 //! The program at its border: bad files, bad options, outputs that fail.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::{io::Read, process::Stdio};

@@ -3,12 +3,14 @@
 //! To accept new answers: `INSTA_UPDATE=always cargo nextest run --release -E 'binary(golden)'`,
 //! then look at the difference.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::path::{Path, PathBuf};
 
 /// A command with its options, and a name for its snapshot.
-const ANSWERS: [(&str, &[&str]); 16] = [
+const ANSWERS: [(&str, &[&str]); 22] = [
     ("info.txt", &["info"]),
     ("info.json", &["info", "--format", "json"]),
     ("events.txt", &["events", "--top", "200"]),
@@ -46,6 +48,12 @@ const ANSWERS: [(&str, &[&str]); 16] = [
         "flame-wakers.folded",
         &["flame", "--kind", "wakers", "--format", "folded"],
     ),
+    ("flows.txt", &["flows"]),
+    ("flows.json", &["flows", "--format", "json"]),
+    ("flows.dot", &["flows", "--format", "dot"]),
+    ("flows.svg", &["flows", "--format", "svg"]),
+    ("rpcs.txt", &["rpcs", "--top", "30"]),
+    ("rpcs.json", &["rpcs", "--top", "30", "--format", "json"]),
 ];
 
 fn root() -> PathBuf {

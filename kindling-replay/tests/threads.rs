@@ -193,4 +193,9 @@ fn the_answer_depends_on_neither_jobs_nor_index() {
         assert_eq!(one, many);
         assert!(one.contains("work"), "{one}");
     }
+    let with_index = json(&["threads", path, "--to", "4us"]);
+    std::fs::write(path, &whole[..whole.len() - 22]).unwrap();
+    let without = run(&["threads", path, "--to", "4us", "--format", "json"], 3).stdout;
+    let without: serde_json::Value = serde_json::from_slice(&without).unwrap();
+    assert_eq!(without["threads"], with_index["threads"]);
 }

@@ -76,15 +76,17 @@ impl Event {
 /// Arguments by the call that they belong to: its thread and when it was entered.
 type Arguments = BTreeMap<(u32, i64), Vec<Argument>>;
 
-/// Gives the events of these tables that the selection admits to `sink`, until that breaks.
+/// Gives the events of these tables that the selection admits to `sink`, each as what `render` makes
+/// of it, until that breaks. `render` runs on all cores.
 ///
 /// # Errors
 /// What `sink` breaks with.
-pub fn stream<B>(
+pub fn stream<R: Send, B>(
     context: &Context,
     catalog: &Catalog,
     sources: &BTreeSet<Source>,
-    mut sink: impl FnMut(&Event) -> ControlFlow<B>,
+    render: impl Fn(&Event) -> R + Sync,
+    mut sink: impl FnMut(R) -> ControlFlow<B>,
 ) -> ControlFlow<B> {
     let mut stream = Stream {
         sources,
@@ -100,21 +102,23 @@ pub fn stream<B>(
         "reading events",
         |segment| {
             let limit = stream.limit(segment);
-            let mut events = stream.events(segment).0;
-            events.retain(|event| event.ts >= limit);
+            let events = stream.events(segment).0.into_iter();
+            let events = events.filter(|event| event.ts >= limit);
             events
+                .map(|event| (event.key(), render(&event)))
+                .collect::<Vec<_>>()
         },
         |events| {
-            for event in events {
-                while let Some(before) = early.next_if(|early| early.key() <= event.key()) {
-                    sink(&before)?;
+            for (key, event) in events {
+                while let Some(before) = early.next_if(|early| early.key() <= key) {
+                    sink(render(&before))?;
                 }
-                sink(&event)?;
+                sink(event)?;
             }
             ControlFlow::Continue(())
         },
     )?;
-    early.try_for_each(|event| sink(&event))
+    early.try_for_each(|event| sink(render(&event)))
 }
 
 #[derive(Debug)]

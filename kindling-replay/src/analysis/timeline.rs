@@ -7,7 +7,7 @@
 use crate::{
     context::Context,
     model::{
-        catalog::Catalog,
+        catalog::{Catalog, ThreadLife},
         slice::{Slice, State, Times},
         stack::Stacks,
         timeline::{self, Lane},
@@ -66,7 +66,7 @@ pub struct TrackReport {
     pub times: Times,
     /// Slices that are worth a block, in the order of time.
     pub blocks: Vec<Block>,
-    /// The mixed rest: column, and each state's part of the column's time.
+    /// The mixed rest: column, and each state's part of the mixed time in it.
     pub columns: Vec<(usize, Vec<(State, f64)>)>,
 }
 
@@ -93,11 +93,10 @@ struct Draft {
 /// The timelines of the selected threads; of many, those that ran longest.
 pub fn report(context: &Context, catalog: &Catalog, stacks: &Stacks) -> TimelineReport {
     let set = catalog.select(context);
-    let shown = context
-        .top
-        .unwrap_or(MOST_THREADS)
-        .min(catalog.threads.len())
-        .max(1);
+    let selected =
+        |life: &&ThreadLife| life.target && set.contains(catalog, life.tid, life.start_ts);
+    let selected = catalog.threads.values().filter(selected).count();
+    let shown = context.top.unwrap_or(MOST_THREADS).min(selected).max(1);
     let columns = (ALL_COLUMNS / shown).clamp(FEWEST_COLUMNS, MOST_COLUMNS);
     let scale = Scale::new(context, columns);
     let mut drafts: Vec<Draft> = Vec::new();
@@ -135,7 +134,7 @@ pub fn report(context: &Context, catalog: &Catalog, stacks: &Stacks) -> Timeline
             "{} · {} {}",
             context.file_name, header.host.kernel, header.host.arch
         ),
-        processes: by_process(context, catalog, scale, lived),
+        processes: by_process(context, catalog, lived),
         hidden,
         warnings: context.warnings().iter().map(ToString::to_string).collect(),
     }
@@ -204,13 +203,12 @@ impl Draft {
 fn by_process(
     context: &Context,
     catalog: &Catalog,
-    scale: Scale,
     lived: Vec<(Lane<'_>, Draft)>,
 ) -> Vec<ProcessTracks> {
     let mut processes: Vec<ProcessTracks> = Vec::new();
     for (lane, draft) in lived {
         let pid = lane.life.pid;
-        let track = track(context, catalog, scale, &lane, draft);
+        let track = track(context, catalog, &lane, draft);
         match processes.last_mut().filter(|process| process.pid == pid) {
             Some(process) => process.tracks.push(track),
             None => processes.push(ProcessTracks {
@@ -231,13 +229,7 @@ fn command(catalog: &Catalog, pid: u32, ts: i64) -> String {
     }
 }
 
-fn track(
-    context: &Context,
-    catalog: &Catalog,
-    scale: Scale,
-    lane: &Lane<'_>,
-    draft: Draft,
-) -> TrackReport {
+fn track(context: &Context, catalog: &Catalog, lane: &Lane<'_>, draft: Draft) -> TrackReport {
     let block = |slice: &Slice| Block {
         start_ns: context.offset_ns(slice.start),
         end_ns: context.offset_ns(slice.end),
@@ -245,6 +237,7 @@ fn track(
         detail: detail(catalog, slice),
     };
     let parts = |times: &Times| {
+        let total = times.total_ns().max(1) as f64;
         let states = [
             (State::Running, times.running_ns),
             (State::Runnable, times.runnable_ns),
@@ -255,7 +248,7 @@ fn track(
             .map(|(reason, ns)| (State::Blocked(reason), ns));
         let parts = states.into_iter().chain(reasons).filter(|(_, ns)| *ns > 0);
         parts
-            .map(|(state, ns)| (state, ns as f64 / scale.column_ns as f64))
+            .map(|(state, ns)| (state, ns as f64 / total))
             .collect()
     };
     TrackReport {

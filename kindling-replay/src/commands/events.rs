@@ -1,6 +1,11 @@
 //! `events`: everything in the order of time.
 
-use std::{collections::BTreeSet, io::Write, ops::ControlFlow};
+use std::{
+    collections::BTreeSet,
+    io::Write,
+    ops::ControlFlow,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use crate::{
     Outcome,
@@ -53,12 +58,13 @@ fn write_text(
 ) -> anyhow::Result<()> {
     let writer = EventWriter::new(context, catalog);
     let mut left = context.top.unwrap_or(usize::MAX);
-    let end = analysis::events::stream(context, catalog, sources, |event| {
+    let line = |event: &_| writer.line(event);
+    let end = analysis::events::stream(context, catalog, sources, line, |line| {
         if left == 0 {
             return ControlFlow::Break(Ok(()));
         }
         left -= 1;
-        match writeln!(out, "{}", writer.line(event)) {
+        match writeln!(out, "{line}") {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(Err(error)),
         }
@@ -73,10 +79,17 @@ fn write_json(
     sources: &BTreeSet<Source>,
 ) -> anyhow::Result<()> {
     let writer = EventWriter::new(context, catalog);
+    // Rows behind the last that is shown are counted and not put into words.
+    let is_full = AtomicBool::new(false);
+    let row =
+        |event: &_| (!is_full.load(Relaxed)).then(|| serde_json::to_string(&writer.row(event)));
     json::streamed(out, context, "events", |rows: &mut RowsSoFar<'_>| {
-        let end = analysis::events::stream(context, catalog, sources, |event| {
-            match rows.row(context.top, || writer.row(event)) {
-                Ok(()) => ControlFlow::Continue(()),
+        let end = analysis::events::stream(context, catalog, sources, row, |row| {
+            match rows.row(context.top, row.transpose().map(Option::unwrap_or_default)) {
+                Ok(full) => {
+                    is_full.store(full, Relaxed);
+                    ControlFlow::Continue(())
+                }
                 Err(error) => ControlFlow::Break(error),
             }
         });

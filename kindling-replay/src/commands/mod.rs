@@ -1,7 +1,7 @@
 //! One small module per command: it opens the capture, runs the analysis and picks the renderer.
 //!
 //! A new command is a module with `Args`, whose `common` field is [`CommonArgs`], and
-//! `run(&Args) -> anyhow::Result<Outcome>`, and one line in [`commands!`].
+//! `run(&Args) -> anyhow::Result<Outcome>`, and one line in `commands!`.
 
 use clap::Subcommand;
 

@@ -95,22 +95,23 @@ pub struct RowsSoFar<'a> {
 }
 
 impl RowsSoFar<'_> {
-    /// Counts a row, and writes it if it is among the first `top`.
+    /// Counts a row, and writes its JSON if it is among the first `top`. Tells whether it is not:
+    /// then all that follow are not either.
     ///
     /// # Errors
-    /// Those of the output.
-    pub fn row<T: Serialize>(
+    /// That of making the row, and those of the output.
+    pub fn row(
         &mut self,
         top: Option<usize>,
-        row: impl FnOnce() -> T,
-    ) -> anyhow::Result<()> {
-        if top.is_none_or(|top| self.total < top as u64) {
+        row: Result<String, serde_json::Error>,
+    ) -> anyhow::Result<bool> {
+        let full = top.is_some_and(|top| self.total >= top as u64);
+        if !full {
             let comma = if self.total == 0 { "" } else { "," };
-            write!(self.out, "{comma}\n      ")?;
-            serde_json::to_writer(&mut *self.out, &row())?;
+            write!(self.out, "{comma}\n      {}", row?)?;
         }
         self.total += 1;
-        Ok(())
+        Ok(full)
     }
 }
 

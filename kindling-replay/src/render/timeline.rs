@@ -101,8 +101,7 @@ fn head(
         r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" font-family="system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif" font-size="12" fill="#212529">
 <defs><pattern id="unknown" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="6" height="6" fill="#f8f9fa"/><rect width="2" height="6" fill="#ced4da"/></pattern></defs>
 <rect width="100%" height="100%" fill="#ffffff"/>
-<text x="16" y="26" font-size="16" font-weight="600">Threads over time</text>
-<text x="180" y="26" fill="#868e96">{}</text>"##,
+<text x="16" y="26" font-size="16" font-weight="600">Threads over time<tspan dx="14" font-size="12" font-weight="400" fill="#868e96">{}</tspan></text>"##,
         escape(&report.title)
     )?;
     Ok(())
