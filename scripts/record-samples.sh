@@ -11,7 +11,7 @@ made=$(mktemp -d)
 trap 'rm -rf "$made"' EXIT
 
 # The demo workload, small.
-"$record" -o "$made/demo.kndl" -- "$dir/run.sh" quick
+"$record" --sample-hz 999 -o "$made/demo.kndl" -- "$dir/run.sh" quick
 cp "$dir/counts.json" "$made/demo.counts.json"
 
 # Threads that each block for one known reason.
@@ -29,7 +29,6 @@ wait $recorder 2>/dev/null || :
 # Nothing may hold the demo's ports when the next recording begins.
 while pgrep -f "^/bin/bash $dir/run.sh" >/dev/null; do sleep 0.1; done
 rm "$made/killed.log"
-# What the killed recorder had under a temporary name, if it uses one, is the capture.
 for file in "$made"/*; do
     size=$(stat -c %s "$file")
     if [ "$size" -gt $limit_bytes ]; then
