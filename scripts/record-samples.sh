@@ -20,10 +20,13 @@ cp "$ground_truth/truth.h" "$ground_truth/waits.c" "$dir/"
 (cd "$dir" && ${CC:-cc} -std=gnu11 -O2 -g -fno-omit-frame-pointer -pthread -o waits waits.c)
 "$record" -o "$made/waits.kndl" -- "$dir/waits" 100 >"$made/waits.truth.json"
 
-# A recorder that is killed in the middle: the demo workload goes on by itself.
+# A recorder that is killed when it has written its first second: the workload goes on by itself.
 "$record" -o "$made/killed.kndl" -- "$dir/run.sh" full >"$made/killed.log" 2>&1 &
 recorder=$!
-sleep 2
+while [ "$(stat -c %s "$made/killed.kndl" 2>/dev/null || echo 0)" -lt 50000 ]; do
+    kill -0 $recorder
+    sleep 0.1
+done
 kill -KILL $recorder
 wait $recorder 2>/dev/null || :
 # Nothing may hold the demo's ports when the next recording begins.
