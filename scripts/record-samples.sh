@@ -18,12 +18,12 @@ cp "$dir/counts.json" "$made/demo.counts.json"
 ground_truth=$PWD/kindling-record/tests/ground_truth
 cp "$ground_truth/truth.h" "$ground_truth/waits.c" "$dir/"
 (cd "$dir" && ${CC:-cc} -std=gnu11 -O2 -g -fno-omit-frame-pointer -pthread -o waits waits.c)
-"$record" -o "$made/waits.kndl" -- "$dir/waits" 100 >"$made/waits.truth.json"
+"$record" --sample-hz 999 -o "$made/waits.kndl" -- "$dir/waits" 100 >"$made/waits.truth.json"
 
-# A recorder that is killed when it has written its first second: the workload goes on by itself.
+# A recorder that is killed when it has written some seconds: the workload goes on by itself.
 "$record" -o "$made/killed.kndl" -- "$dir/run.sh" full >"$made/killed.log" 2>&1 &
 recorder=$!
-while [ "$(stat -c %s "$made/killed.kndl" 2>/dev/null || echo 0)" -lt 50000 ]; do
+while [ "$(stat -c %s "$made/killed.kndl" 2>/dev/null || echo 0)" -lt 150000 ]; do
     kill -0 $recorder
     sleep 0.1
 done
