@@ -29,6 +29,7 @@ COMMANDS = [
     ["flame"],
     ["flows"],
     ["rpcs"],
+    ["rpc", "slowest"],
     ["syscalls"],
 ]
 TIMEOUT_S = 60

@@ -13,7 +13,7 @@ PATH=$PATH:/usr/sbin
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 case ${1:-quick} in
-quick) ab_requests=100 benchmark_requests=100 threads=3 rounds=32 ;;
+quick) ab_requests=200 benchmark_requests=200 threads=3 rounds=48 ;;
 full) ab_requests=2000 benchmark_requests=2000 threads=4 rounds=200 ;;
 *)
     echo "run.sh: no size $1; there are quick and full" >&2

@@ -1,4 +1,4 @@
-// Threads that each block for one known reason and a known time.
+// Threads that each block for one known reason and a known time, beside one that never blocks.
 //
 //   waits MILLISECONDS
 //
@@ -184,6 +184,19 @@ static void *run_wait(void *argument)
 	return NULL;
 }
 
+static void *compute(void *unused)
+{
+	volatile uint64_t value = 1;
+	int64_t end_ns = clock_ns(CLOCK_MONOTONIC) + asked_ns;
+
+	pthread_setname_np(pthread_self(), "compute");
+	while (clock_ns(CLOCK_MONOTONIC) < end_ns) {
+		for (int i = 0; i < 10000; i++)
+			value = value * 6364136223846793005u + 1;
+	}
+	return unused;
+}
+
 int main(int argc, char **argv)
 {
 	pthread_t handles[COUNT];
@@ -194,10 +207,12 @@ int main(int argc, char **argv)
 	}
 	buffer_output();
 	asked_ns = atol(argv[1]) * 1000000;
+	pthread_t busy = start_thread(compute, NULL);
 	for (int i = 0; i < COUNT; i++)
 		handles[i] = start_thread(run_wait, &waits[i]);
 	for (int i = 0; i < COUNT; i++)
 		pthread_join(handles[i], NULL);
+	pthread_join(busy, NULL);
 
 	printf("{\"pid\": %d, \"asked_ns\": %lld, \"waits\": [", getpid(), (long long)asked_ns);
 	for (int i = 0; i < COUNT; i++) {

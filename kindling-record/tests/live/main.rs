@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod command_line;
+mod demo;
+mod lives;
 mod readers;
 mod support;
 mod switches;

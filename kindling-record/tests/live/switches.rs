@@ -99,7 +99,10 @@ fn each_thread_held_a_cpu_as_long_as_the_kernel_says() {
             "{found_ns} ns on CPU and {woken_ns} ns between wakeups and switches, but {thread}"
         );
     }
-    assert!(unreported <= 2, "{unreported} threads left a CPU that they never came to");
+    assert!(
+        unreported <= 2,
+        "{unreported} threads left a CPU that they never came to"
+    );
 }
 
 #[test]
@@ -149,5 +152,8 @@ fn a_thread_leaves_the_cpu_that_it_came_to() {
         }
     }
     // As `running_ns` says.
-    assert!(unreported <= left / 200, "{unreported} of {left} switches without one before");
+    assert!(
+        unreported <= left / 200,
+        "{unreported} of {left} switches without one before"
+    );
 }
