@@ -49,7 +49,7 @@ pub enum Effort {
     /// Little, beside the workload that is recorded: zstd 1.
     #[default]
     Record,
-    /// Much, later: zstd 12. Beyond that nothing gets smaller.
+    /// Much, later, on any machine: zstd 12.
     Compact,
 }
 
