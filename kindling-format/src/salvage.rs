@@ -15,7 +15,7 @@ use crate::{
     CaptureWriter, EncodedMember, FormatError, Header, Summary,
     container::{self, Entry},
     header::{HEADER_MEMBER, INDEX_MEMBER, Moment, SUMMARY_MEMBER},
-    inspect::inspect,
+    inspect::{Inspection, inspect},
     reader,
     schema::{Extent, Index},
     segment,
@@ -78,7 +78,7 @@ pub fn salvage<W: Write>(file: &Bytes, out: W) -> Result<(W, Salvage), FormatErr
         };
         let bytes = file.slice_ref(entry.slice(file)?);
         match inspect(table, entry, bytes.clone()) {
-            Ok(extent) => {
+            Ok(Inspection { extent, .. }) => {
                 report.members += 1;
                 *report.rows.entry(table.to_owned()).or_insert(0) += u64::from(extent.rows);
                 latest = latest.max(extent.span.map_or(i64::MIN, |(_, end)| end));

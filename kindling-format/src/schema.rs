@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use crate::{
     FormatError,
     column::{Order, Rows, Store, Value, View, words},
-    segment::EncodedMember,
+    segment::{Effort, EncodedMember},
 };
 
 /// How a column is laid out in its Parquet member. The measurements behind the choices are in
@@ -123,13 +123,24 @@ pub trait Table: Sized {
     /// # Errors
     /// [`FormatError::Encode`] if Arrow refuses them.
     fn into_batch(columns: Self::Columns) -> Result<arrow::array::RecordBatch, FormatError>;
-    /// Sorts and encodes collected rows into a member.
+    /// Sorts and encodes collected rows into a member, as a recorder does.
     ///
     /// # Errors
     /// [`FormatError::Encode`] if the Parquet writer refuses them.
-    fn encode(columns: Self::Columns) -> Result<EncodedMember, FormatError>;
+    fn encode(columns: Self::Columns) -> Result<EncodedMember, FormatError> {
+        Self::encode_with(columns, Effort::Record)
+    }
+    /// As [`Table::encode`], with so much effort.
+    ///
+    /// # Errors
+    /// As [`Table::encode`].
+    fn encode_with(columns: Self::Columns, effort: Effort) -> Result<EncodedMember, FormatError>;
+    /// How many rows were collected.
+    fn collected(columns: &Self::Columns) -> usize;
     /// What these rows cover.
     fn extent(rows: &Rows<Self>) -> Extent;
+    /// The first row that comes before its predecessor in the order of [`Table::SORT`].
+    fn first_unsorted(rows: &Rows<Self>) -> Option<usize>;
     #[doc(hidden)]
     fn absent() -> Self::Views;
     #[doc(hidden)]
@@ -228,12 +239,19 @@ macro_rules! table {
                 crate::segment::batch::<$row>(arrays)
             }
 
-            fn encode(columns: $columns) -> Result<EncodedMember, FormatError> {
+            fn collected(columns: &$columns) -> usize {
+                columns.len()
+            }
+
+            fn encode_with(
+                columns: $columns,
+                effort: Effort,
+            ) -> Result<EncodedMember, FormatError> {
                 let group = |row: u32| columns.$group.values[row as usize];
                 let key = |row: u32| (group(row), $(columns.$key.values[row as usize],)*);
                 let order = Order::of(columns.extent.rows, group, key);
                 let arrays = vec![$(columns.$col.finish(&order),)*];
-                crate::segment::encode::<$row>(arrays, columns.extent)
+                crate::segment::encode::<$row>(arrays, columns.extent, effort)
             }
 
             fn extent(rows: &Rows<$row>) -> Extent {
@@ -242,6 +260,13 @@ macro_rules! table {
                     extent.add(row.span(), row.pid());
                 }
                 extent
+            }
+
+            fn first_unsorted(rows: &Rows<$row>) -> Option<usize> {
+                let mut keys = rows.iter().map(|row| (row.$group, $(row.$key,)*));
+                let mut last = keys.next()?;
+                let early = keys.position(|key| std::mem::replace(&mut last, key) > last);
+                early.map(|position| position + 1)
             }
 
             fn absent() -> $views {

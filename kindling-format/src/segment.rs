@@ -43,8 +43,24 @@ pub const DICTIONARY_LIMIT: u64 = 1 << 26;
 pub const DECODED_LIMIT: u64 = 4 << 30;
 /// Rows that are decoded at once: more than the recorder writes to a member.
 const BATCH_ROWS: u64 = 1 << 17;
-/// The zstd level while recording: level 9 saves a tenth and costs twice the time (docs/FORMAT.md).
-const RECORD_LEVEL: i32 = 1;
+/// How much work goes into making a member small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Effort {
+    /// Little, beside the workload that is recorded: zstd 1.
+    #[default]
+    Record,
+    /// Much, later, on any machine: zstd 12.
+    Compact,
+}
+
+impl Effort {
+    fn zstd_level(self) -> i32 {
+        match self {
+            Effort::Record => 1,
+            Effort::Compact => 12,
+        }
+    }
+}
 
 /// A member that is ready to be written.
 #[derive(Debug, Clone)]
@@ -60,6 +76,7 @@ pub struct EncodedMember {
 pub(crate) fn encode<T: Table>(
     arrays: Vec<ArrayRef>,
     extent: Extent,
+    effort: Effort,
 ) -> Result<EncodedMember, FormatError> {
     let refused = |error: &dyn std::fmt::Display| FormatError::Encode {
         member: T::NAME.to_owned(),
@@ -67,7 +84,7 @@ pub(crate) fn encode<T: Table>(
     };
     let batch = batch::<T>(arrays)?;
     let options = ArrowWriterOptions::new()
-        .with_properties(properties_of::<T>())
+        .with_properties(properties_of::<T>(effort))
         .with_skip_arrow_metadata(true);
     let write = || -> Result<Vec<u8>, parquet::errors::ParquetError> {
         let mut writer = ArrowWriter::try_new_with_options(Vec::new(), batch.schema(), options)?;
@@ -97,8 +114,8 @@ fn schema_of<T: Table>() -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-fn properties_of<T: Table>() -> WriterProperties {
-    let level = ZstdLevel::try_new(RECORD_LEVEL).unwrap_or_default();
+fn properties_of<T: Table>(effort: Effort) -> WriterProperties {
+    let level = ZstdLevel::try_new(effort.zstd_level()).unwrap_or_default();
     let mut properties = WriterProperties::builder()
         .set_writer_version(WriterVersion::PARQUET_1_0)
         .set_compression(Compression::ZSTD(level))

@@ -78,7 +78,10 @@ fn what_is_unknown_is_skipped() {
         .find(|(table, _)| *table == "tides")
         .unwrap();
     let bytes = capture.member_bytes(&tides.entry).unwrap();
-    assert_eq!(inspect("tides", &tides.entry, bytes).unwrap().rows, 2);
+    assert_eq!(
+        inspect("tides", &tides.entry, bytes).unwrap().extent.rows,
+        2
+    );
 }
 
 #[test]

@@ -26,6 +26,7 @@ pub mod model;
 pub mod output;
 pub mod protocol;
 pub mod render;
+pub mod rewrite;
 pub mod scan;
 pub mod selection;
 pub mod warning;

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kindling_format::{Member, Rows, schema::Table};
+use kindling_format::{Capture, Member, Rows, schema::Table};
 use rayon::prelude::*;
 
 use crate::{context::Context, selection::Window, warning::Warning};
@@ -28,6 +28,11 @@ impl<'a> Segment<'a> {
     /// The segment with this number.
     pub fn new(context: &'a Context, number: u32) -> Self {
         Self { context, number }
+    }
+
+    /// The capture that it is a part of.
+    pub fn capture(&self) -> &'a Capture {
+        &self.context.capture
     }
 
     /// All rows of table `T`, whatever the selection is. A damaged member reads as no rows and

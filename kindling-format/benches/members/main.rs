@@ -13,11 +13,7 @@ mod rows;
 use std::{collections::BTreeMap, hint::black_box, sync::Arc};
 
 use arrow::array::RecordBatch;
-use arrow_ipc::{
-    CompressionType,
-    reader::StreamReader,
-    writer::{IpcWriteOptions, StreamWriter},
-};
+use arrow_ipc::{reader::StreamReader, writer::StreamWriter};
 use bytes::Bytes;
 use kindling_format::{
     Capture, CaptureWriter, EncodedMember, Header, Summary, for_each_table,
@@ -81,9 +77,9 @@ fn report<T: Table + Clone>(segments: Segments<T>) {
     measure_ours(&segments, members, &line);
     let in_time: Vec<RecordBatch> = segments.iter().map(|rows| batch(rows)).collect();
     compare("Arrow IPC, zstd", &in_time, &line, ipc, |bytes| {
-        StreamReader::try_new(bytes, None)
-            .unwrap()
-            .for_each(|batch| drop(batch.unwrap()));
+        let bytes = zstd::bulk::decompress(bytes, 1 << 30).unwrap();
+        let reader = StreamReader::try_new(&bytes[..], None).unwrap();
+        reader.for_each(|batch| drop(batch.unwrap()));
     });
     compare(
         "Parquet defaults, zstd 1",
@@ -199,14 +195,9 @@ fn compare(
 }
 
 fn ipc(batch: &RecordBatch) -> Vec<u8> {
-    let options = IpcWriteOptions::default();
-    let options = options
-        .try_with_compression(Some(CompressionType::ZSTD))
-        .unwrap();
-    let schema = batch.schema();
-    let mut writer = StreamWriter::try_new_with_options(Vec::new(), &schema, options).unwrap();
+    let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
     writer.write(batch).unwrap();
-    writer.into_inner().unwrap()
+    zstd::bulk::compress(&writer.into_inner().unwrap(), 1).unwrap()
 }
 
 fn parquet_defaults(batch: &RecordBatch) -> Vec<u8> {

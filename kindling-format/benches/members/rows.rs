@@ -100,12 +100,12 @@ pub fn switches() -> Segments<Switch> {
                 clocks[cpu] += random.noise(9_000);
                 let prev_tid = running[cpu];
                 let next = 400 + (random.next() % 8) as u32;
-                running[cpu] = if prev_tid == 0 || random.next() % 2 == 0 {
+                running[cpu] = if prev_tid == 0 || random.next().is_multiple_of(2) {
                     next
                 } else {
                     0
                 };
-                let in_syscall = prev_tid != 0 && random.next() % 8 != 0;
+                let in_syscall = prev_tid != 0 && !random.next().is_multiple_of(8);
                 Switch {
                     ts: clocks[cpu],
                     cpu: cpu as u16,
@@ -140,7 +140,7 @@ impl Random {
     fn noise(&mut self, typical: u64) -> i64 {
         let spread = typical / 4 + 1;
         let near = typical - spread / 2 + (self.next() % spread + self.next() % spread) / 2;
-        let far = if self.next() % 64 == 0 {
+        let far = if self.next().is_multiple_of(64) {
             self.next() % (typical * 40)
         } else {
             0

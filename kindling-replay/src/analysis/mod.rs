@@ -1,6 +1,7 @@
 //! Questions about the model, each answered by a report: a plain struct that renderers write. An
 //! analysis prints nothing.
 
+pub mod check;
 pub mod events;
 pub mod flame;
 pub mod flow;

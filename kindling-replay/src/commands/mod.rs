@@ -7,11 +7,14 @@ use clap::Subcommand;
 
 use crate::{Outcome, cli::CommonArgs};
 
+pub mod check;
+pub mod compact;
 pub mod events;
 pub mod flame;
 pub mod flows;
 pub mod info;
 pub mod rpcs;
+pub mod salvage;
 pub mod syscalls;
 pub mod threads;
 
@@ -55,4 +58,10 @@ commands! {
     Flows => flows,
     /// The requests that were made, and how long they took
     Rpcs => rpcs,
+    /// Verify every byte and row
+    Check => check,
+    /// Rebuild a finished capture from an unfinished or damaged one
+    Salvage => salvage,
+    /// The same rows in fewer bytes
+    Compact => compact,
 }

@@ -1,6 +1,7 @@
 //! Reports as text, JSON and pictures. A renderer writes what a report says and computes nothing.
 
 pub mod argument;
+pub mod check;
 pub mod errno;
 pub mod events;
 pub mod flame;
