@@ -11,6 +11,7 @@ pub mod events;
 pub mod flame;
 pub mod flows;
 pub mod info;
+pub mod rpc;
 pub mod rpcs;
 pub mod syscalls;
 pub mod threads;
@@ -55,4 +56,6 @@ commands! {
     Flows => flows,
     /// The requests that were made, and how long they took
     Rpcs => rpcs,
+    /// One request taken apart: its stages, threads, waits and syscalls
+    Rpc => rpc,
 }
