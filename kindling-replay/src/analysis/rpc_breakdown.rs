@@ -332,18 +332,34 @@ impl Lanes {
         tiles
     }
 
-    /// The last wait of a thread that ended in a span.
-    fn last_wait(&self, tid: u32, start: i64, end: i64) -> Option<&Slice> {
-        let slices = self.by_tid.get(&tid)?;
-        let before = slices.partition_point(|slice| slice.end <= end);
-        let ended = slices
-            .get(..before)?
-            .iter()
-            .rev()
-            .take_while(|slice| slice.end > start);
+    /// The waits of a thread that ended in a span, the last first.
+    fn waits(&self, tid: u32, start: i64, end: i64) -> impl Iterator<Item = &Slice> {
+        let slices = self.by_tid.get(&tid).map_or(&[][..], Vec::as_slice);
+        let before = slices.get(..slices.partition_point(|slice| slice.end <= end));
+        let ended = before.unwrap_or_default().iter().rev();
         ended
-            .clone()
-            .find(|slice| matches!(slice.state, State::Blocked(_)))
+            .take_while(move |slice| slice.end > start)
+            .filter(|slice| matches!(slice.state, State::Blocked(_)))
+    }
+
+    /// Who woke a thread with the request: the reader of it if that woke it at all, else the last
+    /// thread of the server that did and had not had it yet.
+    fn waker(
+        &self,
+        tid: u32,
+        reader: u32,
+        start: i64,
+        until: i64,
+        had: &[(u32, i64)],
+    ) -> Option<(u32, i64)> {
+        let woken = |slice: &Slice| slice.wait.waker.map(|waker| (waker.tid, slice.end));
+        let wakers = || self.waits(tid, start, until).filter_map(woken);
+        let fresh = |waker: &(u32, i64)| {
+            self.by_tid.contains_key(&waker.0) && had.iter().all(|(tid, _)| *tid != waker.0)
+        };
+        wakers()
+            .find(|waker| waker.0 == reader)
+            .or_else(|| wakers().find(fresh))
     }
 
     /// Follows the request from the thread that answered back to the one that read it, by who woke
@@ -361,13 +377,13 @@ impl Lanes {
         let mut hops = vec![(writer, serve.end)];
         let (mut tid, mut until) = (writer, serve.end);
         while tid != reader && hops.len() < MAX_HOPS {
-            let wait = self.last_wait(tid, serve.start, until);
-            let Some((slice, waker)) = wait.and_then(|slice| Some((slice, slice.wait.waker?)))
-            else {
+            // The first part of a request may be enough to hand it on.
+            let begun = server.request.first.end();
+            let Some(waker) = self.waker(tid, reader, begun, until, &hops) else {
                 break;
             };
-            (tid, until) = (waker.tid, slice.end);
-            hops.push((tid, until));
+            (tid, until) = waker;
+            hops.push(waker);
         }
         let followed = tid == reader;
         if !followed {
@@ -462,7 +478,7 @@ impl View<'_> {
 
     fn woken(&self, reader: Option<(u32, i64)>) -> Option<WakerRow> {
         let (tid, until) = reader?;
-        let wait = self.lanes.last_wait(tid, self.start, until)?;
+        let wait = self.lanes.waits(tid, self.start, until).next()?;
         let waker = wait.wait.waker?;
         let comm = match waker.tid {
             0 => "idle",
