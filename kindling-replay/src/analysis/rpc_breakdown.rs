@@ -551,7 +551,8 @@ impl View<'_> {
                     });
                     part.count += 1;
                     part.errors += u64::from(row.ret.is_some_and(|ret| (-4095..0).contains(&ret)));
-                    part.duration_ns += end.min(window.to).saturating_sub(row.ts);
+                    let time = end.min(window.to).saturating_sub(row.ts);
+                    part.duration_ns = part.duration_ns.saturating_add(time);
                 }
             },
         );
@@ -619,7 +620,7 @@ impl View<'_> {
             let held = if server.outcome == Outcome::NoAnswer {
                 0
             } else {
-                to - from
+                to.saturating_sub(from)
             };
             behind.count += 1;
             if held > behind.longest_ns {
