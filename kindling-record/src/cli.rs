@@ -98,6 +98,11 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
     pub(crate) flush: Duration,
 
+    /// Force what was written to the disk this often, so that a power loss takes no more than that;
+    /// without it the operating system decides (usually within 30 s).
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) fsync: Option<Duration>,
+
     /// The command to start and record, with its arguments.
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) argv: Vec<String>,

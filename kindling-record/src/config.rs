@@ -43,6 +43,8 @@ pub(crate) struct RecordConfig {
     pub(crate) switch_stacks: bool,
     pub(crate) buffer_bytes: u64,
     pub(crate) flush: Duration,
+    /// How often written bytes are forced to the disk; `None` leaves it to the operating system.
+    pub(crate) fsync: Option<Duration>,
 }
 
 /// A command line that asks for nothing that can be done.
@@ -87,6 +89,7 @@ impl RecordConfig {
             switch_stacks: !args.no_switch_stacks,
             buffer_bytes: args.buffer,
             flush: args.flush,
+            fsync: args.fsync,
         })
     }
 

@@ -85,6 +85,7 @@ fn trial() -> RecordConfig {
         switch_stacks: true,
         buffer_bytes: 1 << 20,
         flush: std::time::Duration::from_secs(1),
+        fsync: None,
     }
 }
 

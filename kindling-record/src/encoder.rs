@@ -7,6 +7,7 @@ use std::{
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, anyhow};
@@ -38,7 +39,7 @@ impl Encoder {
     ///
     /// # Errors
     /// If the header cannot be written.
-    pub(crate) fn start(output: Output, header: &Header) -> Result<Self> {
+    pub(crate) fn start(output: Output, header: &Header, fsync: Option<Duration>) -> Result<Self> {
         let mut writer = CaptureWriter::new(output, header).context("cannot write the capture")?;
         writer.flush().context("cannot write the capture")?;
         let (batches, waiting) = sync_channel(QUEUE);
@@ -47,7 +48,7 @@ impl Encoder {
         let thread = std::thread::spawn(move || {
             // Threads have a niceness of their own; not being allowed to change it is no failure.
             let _ = rustix::process::setpriority_process(None, NICENESS);
-            write_all(writer, &waiting, &written)
+            write_all(writer, &waiting, &written, fsync)
         });
         Ok(Self {
             batches: Some(batches),
@@ -90,7 +91,9 @@ fn write_all(
     mut writer: CaptureWriter<Output>,
     batches: &Receiver<Batch>,
     written_bytes: &AtomicU64,
+    fsync: Option<Duration>,
 ) -> Result<CaptureWriter<Output>> {
+    let mut synced = Instant::now();
     let mut symbols = Symbols::new();
     for (segment, batch) in (0..).zip(batches) {
         for member in encode(batch, &mut symbols)? {
@@ -99,6 +102,13 @@ fn write_all(
                 .context("cannot write the capture")?;
         }
         writer.flush().context("cannot write the capture")?;
+        if fsync.is_some_and(|interval| synced.elapsed() >= interval) {
+            writer
+                .get_ref()
+                .sync()
+                .context("cannot force the capture to the disk")?;
+            synced = Instant::now();
+        }
         written_bytes.store(writer.written_bytes(), Ordering::Relaxed);
     }
     Ok(writer)

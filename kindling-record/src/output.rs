@@ -47,6 +47,21 @@ impl Output {
     }
 }
 
+impl Output {
+    /// Forces what was flushed to the disk. A pipe has none.
+    ///
+    /// # Errors
+    /// What the disk reports.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        match self {
+            Output::File(file) if file.get_ref().metadata()?.is_file() => {
+                file.get_ref().sync_data()
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {

@@ -76,7 +76,7 @@ pub(crate) fn run(config: &RecordConfig, stop: &AtomicBool) -> Result<Outcome> {
     let sources = to_sources(attached, mapping_source);
     let start = clocks::now();
     let header = header(config, &cpus, start, sources.clone());
-    let encoder = Encoder::start(Output::open(&config.destination)?, &header)?;
+    let encoder = Encoder::start(Output::open(&config.destination)?, &header, config.fsync)?;
     let drain = Rc::new(RefCell::new(Drain::new(config.sample_hz)));
     let session = Session {
         rings: ring_buffer(&probes, &drain)?,

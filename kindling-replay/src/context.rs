@@ -96,9 +96,7 @@ impl Context {
         context.span = span(&context);
         context.clock = clock(&context);
         context.selection = Selection::new(&args.selection, context.span, &context.clock)?;
-        for (cause, tables) in lost(&context) {
-            context.warn(Warning::Lost { cause, tables });
-        }
+        context.warn_of_losses();
         Ok(context)
     }
 
@@ -108,6 +106,23 @@ impl Context {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(warning);
+    }
+
+    /// Looks at another window of time than was asked for, with the losses of that one.
+    pub fn select_window(&mut self, window: Window) {
+        self.selection.window = window;
+        self.selection.from_ns = self.offset_ns(window.from);
+        self.selection.to_ns = self.offset_ns(window.to);
+        let warnings = self.warnings.get_mut();
+        let warnings = warnings.unwrap_or_else(PoisonError::into_inner);
+        warnings.retain(|warning| !matches!(warning, Warning::Lost { .. }));
+        self.warn_of_losses();
+    }
+
+    fn warn_of_losses(&self) {
+        for (cause, tables) in lost(self) {
+            self.warn(Warning::Lost { cause, tables });
+        }
     }
 
     /// The trouble so far, in a fixed order.

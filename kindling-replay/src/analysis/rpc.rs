@@ -332,7 +332,7 @@ fn endpoints(rows: &[RpcRow]) -> Vec<EndpointRow> {
         .into_iter()
         .map(|((protocol, endpoint), rows)| endpoint_row(protocol, endpoint, &rows))
         .collect();
-    rows.sort_by(|a, b| b.total_ns.cmp(&a.total_ns));
+    rows.sort_by_key(|row| std::cmp::Reverse(row.total_ns));
     rows
 }
 

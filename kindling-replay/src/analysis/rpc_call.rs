@@ -10,6 +10,8 @@ use std::{
     sync::Arc,
 };
 
+use kindling_format::schema::{Loss, Payload, Table};
+
 use crate::{
     context::Context,
     model::{
@@ -18,6 +20,7 @@ use crate::{
         stream::{self, Stream},
     },
     protocol::{Doubts, Exchange, Outcome, Transfer},
+    scan,
 };
 
 /// How many requests of the client's and of the server's end are compared to align them.
@@ -125,15 +128,48 @@ impl Calls {
     /// Finds the calls of a capture, whatever the selection is.
     pub fn load(context: &Context, catalog: &Catalog) -> Self {
         let connections = Connections::new(&catalog.files);
-        join(
-            &mut stream::load(context, catalog, &connections),
-            &connections,
-        )
+        let mut streams = stream::load(context, catalog, &connections);
+        Self::of(context, &mut streams, &connections)
+    }
+
+    /// The calls of these streams, which are taken out of them.
+    pub fn of(context: &Context, streams: &mut [Stream], connections: &Connections) -> Self {
+        let mut calls = join(streams, connections);
+        let mut last_loss = None;
+        scan::segments(
+            context,
+            "reading losses",
+            |segment| {
+                let rows = segment.rows::<Loss>();
+                let payloads = rows.iter().filter(|row| row.source == Payload::NAME);
+                payloads.map(|row| row.end_ts).max()
+            },
+            |end_ts| last_loss = last_loss.max(end_ts),
+        );
+        if let Some(last_loss) = last_loss {
+            calls.doubt_silence(last_loss);
+        }
+        calls
+    }
+
+    /// Where payloads were lost after a request, an answer that was not seen may have been among them.
+    fn doubt_silence(&mut self, last_loss: i64) {
+        let ends = self
+            .calls
+            .iter_mut()
+            .flat_map(|call| [&mut call.client, &mut call.server]);
+        for (_, exchange) in ends.flatten() {
+            let silent = exchange.outcome == Outcome::NoAnswer && exchange.response.is_none();
+            if silent && exchange.request.first.ts <= last_loss {
+                exchange.outcome = Outcome::Unknown;
+                exchange.error = Some("no response was recorded, and payloads were lost".into());
+            }
+        }
     }
 }
 
 /// Joins the requests of all streams, which are taken out of them.
-pub fn join(streams: &mut [Stream], connections: &Connections) -> Calls {
+fn join(streams: &mut [Stream], connections: &Connections) -> Calls {
     let mut doubts = Doubts::default();
     let mut by_file: BTreeMap<u32, Stream> = BTreeMap::new();
     for stream in streams

@@ -2,7 +2,7 @@
 
 use crate::{
     Outcome,
-    analysis::{flow, rpc_call},
+    analysis::{flow, rpc_call::Calls},
     cli::{CommonArgs, Format},
     context::Context,
     model::{catalog::Catalog, connection::Connections, stream},
@@ -38,7 +38,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let catalog = Catalog::load(&context);
     let connections = Connections::new(&catalog.files);
     let mut streams = stream::load(&context, &catalog, &connections);
-    let calls = rpc_call::join(&mut streams, &connections);
+    let calls = Calls::of(&context, &mut streams, &connections);
     let report = flow::report(&context, &catalog, &connections, &streams, &calls);
     match context.format {
         Format::Json => context.write_json("flows", &report)?,

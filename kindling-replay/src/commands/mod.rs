@@ -13,6 +13,7 @@ pub mod events;
 pub mod flame;
 pub mod flows;
 pub mod info;
+pub mod rpc;
 pub mod rpcs;
 pub mod salvage;
 pub mod syscalls;
@@ -58,6 +59,8 @@ commands! {
     Flows => flows,
     /// The requests that were made, and how long they took
     Rpcs => rpcs,
+    /// One request taken apart: its stages, threads, waits and syscalls
+    Rpc => rpc,
     /// Verify every byte and row
     Check => check,
     /// Rebuild a finished capture from an unfinished or damaged one

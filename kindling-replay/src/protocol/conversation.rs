@@ -193,6 +193,10 @@ impl Conversation {
 
     /// Ends the conversation when its connection was closed, or with the recording.
     pub fn finish(mut self, closed: bool) -> (Vec<Exchange>, Doubts) {
+        if let Some(event) = self.requests.close() {
+            self.on_request(event);
+            self.end_request(self.requests.end_of_stream());
+        }
         if let (true, Some(event)) = (closed, self.responses.close()) {
             self.on_response(event);
         }

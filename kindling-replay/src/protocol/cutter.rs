@@ -172,9 +172,23 @@ impl Cutter {
         }
     }
 
-    /// Ends the stream: a message that lasts until the connection closes is complete.
+    /// Ends the stream: a message that lasts until the connection closes is complete, and of one whose
+    /// head is not, the part that came may still say what it was to be.
     pub fn close(&mut self) -> Option<Event> {
-        (self.in_message && self.parser.ends_at_close()).then(|| self.end())
+        if self.in_message {
+            return self.parser.ends_at_close().then(|| self.end());
+        }
+        let rest = self.buffer.get(self.consumed..).unwrap_or_default();
+        let partial = self.parser.give_up(rest)?;
+        Some(Event::Head(self.start?, partial))
+    }
+
+    /// Where the stream ends so far.
+    pub fn end_of_stream(&self) -> Mark {
+        Mark {
+            offset: self.pushed,
+            transfer: self.transfer,
+        }
     }
 
     /// Takes one step with the bytes at hand; whether there was one.

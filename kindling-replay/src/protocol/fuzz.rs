@@ -17,7 +17,7 @@ pub(super) fn cut_with(
             // Not a place to go on: bytes that come one at a time all begin a syscall.
             events.extend(std::iter::from_fn(|| cutter.next(context, false)));
         }
-        if let Some(event) = cutter.close() {
+        if let Some(event @ Event::End(_)) = cutter.close() {
             events.push(event);
             let shown = events.iter().map(show).collect::<Vec<_>>();
             let (last, rest) = shown.split_last().unwrap();

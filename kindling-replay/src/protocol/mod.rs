@@ -27,6 +27,14 @@ pub use text::first_line;
 /// The protocols that are tried, in this order.
 pub static PROTOCOLS: &[&dyn Protocol] = &[&http::Http, &redis::Redis];
 
+/// The protocol with this name.
+pub fn named(name: &str) -> Option<&'static dyn Protocol> {
+    PROTOCOLS
+        .iter()
+        .copied()
+        .find(|protocol| protocol.name() == name)
+}
+
 /// Which half of a conversation bytes belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -47,6 +55,10 @@ pub trait Protocol: Sync {
     fn begins_weakly(&self, bytes: &[u8]) -> bool {
         let _ = bytes;
         false
+    }
+    /// The beginning of a message on one line, printable.
+    fn shown(&self, bytes: &[u8], max_chars: usize) -> String {
+        first_line(bytes, max_chars)
     }
     /// A parser for one side of one connection.
     fn parser(&self, side: Side) -> Box<dyn Parser>;

@@ -75,6 +75,27 @@ impl Protocol for Redis {
         })
     }
 
+    /// The words of a message without their lengths: `SET key value`.
+    fn shown(&self, bytes: &[u8], max_chars: usize) -> String {
+        let lines = bytes
+            .split(|&byte| byte == b'\n')
+            .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        let is_length = |line: &&[u8]| {
+            let digits = line.get(1..).unwrap_or_default();
+            matches!(line.first(), Some(b'*' | b'$' | b'%' | b'~' | b'>'))
+                && digits
+                    .iter()
+                    .all(|byte| byte.is_ascii_digit() || *byte == b'-')
+        };
+        let words: Vec<&[u8]> = lines
+            .filter(|line| !line.is_empty() && !is_length(line))
+            .collect();
+        match words.is_empty() {
+            true => text::first_line(bytes, max_chars),
+            false => text::first_line(&words.join(&b' '), max_chars),
+        }
+    }
+
     fn parser(&self, side: Side) -> Box<dyn Parser> {
         match side {
             Side::Request => Box::new(Commands::default()),

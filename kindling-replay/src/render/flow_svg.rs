@@ -37,7 +37,7 @@ pub fn svg(out: &mut dyn Write, report: &FlowsReport) -> anyhow::Result<()> {
         out,
         r##"<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0}" height="{height:.0}" viewBox="0 0 {width:.0} {height:.0}" font-family="system-ui, sans-serif" font-size="12">
 <rect width="100%" height="100%" fill="#ffffff"/>
-<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0,0 L8,4 L0,8 z" fill="#5b6b7b"/></marker></defs>
+<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="9" markerHeight="9" markerUnits="userSpaceOnUse" orient="auto"><path d="M0,0 L8,4 L0,8 z" fill="#5b6b7b"/></marker></defs>
 <text x="{MARGIN}" y="26" font-size="15" font-weight="600" fill="#1f2933">{}</text>"##,
         escaped(&title(report))
     )?;
@@ -46,6 +46,10 @@ pub fn svg(out: &mut dyn Write, report: &FlowsReport) -> anyhow::Result<()> {
     }
     for node in &layout.nodes {
         write_node(out, node)?;
+    }
+    // Labels come last: no line crosses them out.
+    for (row, edge) in rows.iter().zip(&layout.edges) {
+        write_label(out, row, edge)?;
     }
     Ok(writeln!(out, "</svg>")?)
 }
@@ -74,21 +78,29 @@ fn write_edge(out: &mut dyn Write, row: &FlowRow, edge: &Edge) -> anyhow::Result
         to: (x2, y2),
     } = edge;
     let bend = ((x2 - x1).abs() / 2.0).max(60.0);
-    let text = label(row);
     writeln!(
         out,
-        r##"<g><title>{tip}</title><path d="M{x1:.1},{y1:.1} C{:.1},{y1:.1} {:.1},{y2:.1} {x2:.1},{y2:.1}" fill="none" stroke="{colour}" stroke-width="{stroke:.2}" marker-end="url(#arrow)"/>
-<text x="{:.1}" y="{:.1}" font-size="11" fill="#364152" stroke="#ffffff" stroke-width="3" paint-order="stroke">{}</text></g>"##,
+        r##"<path d="M{x1:.1},{y1:.1} C{:.1},{y1:.1} {:.1},{y2:.1} {x2:.1},{y2:.1}" fill="none" stroke="{colour}" stroke-width="{stroke:.2}" stroke-opacity="0.8" marker-end="url(#arrow)"><title>{}</title></path>"##,
         x1 + bend,
         x2 - bend,
-        x1 + 8.0,
-        y1 - 4.0,
-        escaped(&text),
-        tip = escaped(&format!(
-            "{} → {}: {text}",
+        escaped(&format!(
+            "{} → {}: {}",
             party(&row.client),
-            party(&row.server)
+            party(&row.server),
+            label(row)
         )),
+    )?;
+    Ok(())
+}
+
+fn write_label(out: &mut dyn Write, row: &FlowRow, edge: &Edge) -> anyhow::Result<()> {
+    let (x, y) = edge.from;
+    writeln!(
+        out,
+        r##"<text x="{:.1}" y="{:.1}" font-size="11" fill="#364152" stroke="#ffffff" stroke-width="4" stroke-linejoin="round" paint-order="stroke">{}</text>"##,
+        x + 8.0,
+        y - 4.0,
+        escaped(&label(row)),
     )?;
     Ok(())
 }
@@ -244,7 +256,20 @@ fn place(
                 let at: Vec<f64> = callers
                     .filter_map(|(client, _)| middles.get(client).copied())
                     .collect();
-                (at.iter().sum::<f64>() / at.len().max(1) as f64, name)
+                // Whom nobody calls stands in the order of the flows: the largest on top.
+                let first = ends
+                    .iter()
+                    .position(|(client, _)| client == name)
+                    .unwrap_or(0);
+                let middle = at.iter().sum::<f64>() / at.len().max(1) as f64;
+                (
+                    if at.is_empty() {
+                        first as f64 * 1e-3
+                    } else {
+                        middle
+                    },
+                    name,
+                )
             })
             .collect();
         members.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(b.1)));

@@ -10,6 +10,7 @@ pub mod flow_svg;
 pub mod info;
 pub mod json;
 pub mod rpc;
+pub mod rpc_breakdown;
 pub mod syscalls;
 pub mod table;
 pub mod threads;

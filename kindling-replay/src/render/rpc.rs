@@ -146,7 +146,7 @@ fn notes(report: &RpcsReport) -> Vec<String> {
     note(lost_responses, "times responses could not be followed");
     note(
         unmatched_responses,
-        "responses belong to requests that were not recorded",
+        "responses answer nothing that was recorded",
     );
     if !notes.is_empty() || report.payload_bytes == 0 {
         notes.push(limit);

@@ -87,6 +87,16 @@ fn http_is_paired() {
     check(&Http, &[get], &["GET /a NoAnswer 0..-"]);
     check(
         &Http,
+        &[get, ok, ">GET /slow HT"],
+        &["GET /a Ok 0..10+15", "GET /slow NoAnswer 20..-"],
+    );
+    check(
+        &Http,
+        &[get, "<HTTP/1.1 200 O"],
+        &["GET /a NoAnswer 0..10+15"],
+    );
+    check(
+        &Http,
         &[get, "<HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"],
         &["GET /a NoAnswer 0..10+15"],
     );

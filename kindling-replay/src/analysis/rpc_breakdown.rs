@@ -1,0 +1,698 @@
+//! `rpc ID`: one request taken apart.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kindling_format::schema::{Direction, Payload, Syscall};
+use serde::Serialize;
+
+use crate::{
+    analysis::{
+        rpc::{Described, RpcRow},
+        rpc_call::{Call, Calls},
+        rpc_stage::{Stage, StageKind, stages},
+    },
+    context::{Completeness, Context},
+    model::{
+        catalog::{Catalog, ThreadSet},
+        connection::Role,
+        file,
+        slice::{Slice, State, Times},
+        stack::Stacks,
+        timeline,
+    },
+    protocol::{self, Exchange, Outcome, Side, Span},
+    render::json::CaptureReport,
+    scan,
+    selection::Window,
+};
+
+/// How many hand-overs between threads are followed.
+const MAX_HOPS: usize = 16;
+/// How many characters of a message are shown.
+const LINE_CHARS: usize = 160;
+
+/// The answer of `rpc ID`.
+#[derive(Debug, Clone, Serialize)]
+pub struct BreakdownReport {
+    /// The same as in every answer.
+    #[serde(skip)]
+    pub capture: CaptureReport,
+    /// The same as in every answer.
+    #[serde(skip)]
+    pub completeness: Completeness,
+    /// The request, as `rpcs` lists it.
+    #[serde(flatten)]
+    pub rpc: RpcRow,
+    /// The beginning of the request, if it was recorded.
+    pub request_line: Option<String>,
+    /// The beginning of the response, if it was recorded.
+    pub response_line: Option<String>,
+    /// The stages; their durations add up to `latency_ns`.
+    pub stages: Vec<StageRow>,
+    /// How the server's threads handed the request on; `None` if one thread read and answered it.
+    pub hand_off: Option<HandOff>,
+    /// Requests that the serving thread had in hand while this one waited.
+    pub behind: Behind,
+    /// The threads involved, with their time within the request.
+    pub threads: Vec<ThreadPart>,
+    /// Syscalls of the serving threads between reading the request and writing the response, the most
+    /// time first.
+    pub syscalls: Vec<SyscallPart>,
+    /// Requests that the serving threads made meanwhile.
+    pub nested: Vec<RpcRow>,
+    /// Who woke the server's thread to read the request, if it slept.
+    pub server_woken_by: Option<WakerRow>,
+    /// Who woke the client's thread to read the response, if it slept.
+    pub client_woken_by: Option<WakerRow>,
+}
+
+/// A stage of the request.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StageRow {
+    /// What happens in it.
+    pub stage: StageKind,
+    /// When it begins, since the start of the request.
+    pub start_ns: i64,
+    /// How long it is.
+    pub duration_ns: i64,
+    /// The thread in charge; `None` if it was not recorded.
+    pub tid: Option<u32>,
+    /// What that thread did; adds up to `duration_ns`.
+    pub parts: Vec<PartRow>,
+}
+
+/// What the thread in charge did for a part of a stage.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PartRow {
+    /// `running`, `runnable`, `unknown`, or why it was blocked.
+    pub state: State,
+    /// The syscall and the file that it was blocked in.
+    pub detail: Option<String>,
+    /// The thread.
+    pub tid: Option<u32>,
+    /// How long altogether.
+    pub duration_ns: i64,
+    /// In how many stretches.
+    pub count: u64,
+}
+
+/// How a request went from the thread that read it to the one that answered.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HandOff {
+    /// The threads in the order in which they had it.
+    pub tids: Vec<u32>,
+    /// `wakeups`: each was woken by the one before it. `none`: the capture does not show how the last
+    /// came by it.
+    pub evidence: &'static str,
+}
+
+/// Who the request waited for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Behind {
+    /// How many requests the serving thread had read and not answered, at any moment of the wait.
+    pub count: u64,
+    /// The one that it had for the longest part of the wait.
+    pub longest: Option<RpcRow>,
+    /// How long it had that one while this one waited.
+    pub longest_ns: i64,
+}
+
+/// A thread's time within the request.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ThreadPart {
+    /// `client` or `server`.
+    pub role: &'static str,
+    /// Its process.
+    pub pid: u32,
+    /// The thread.
+    pub tid: u32,
+    /// Its name.
+    pub comm: String,
+    /// On a CPU.
+    pub running_ns: i64,
+    /// Waiting for a CPU.
+    pub runnable_ns: i64,
+    /// Blocked, by reason.
+    pub blocked_by_ns: BTreeMap<&'static str, i64>,
+    /// Not known.
+    pub unknown_ns: i64,
+}
+
+/// The calls of one syscall.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SyscallPart {
+    /// Its name.
+    pub name: String,
+    /// How often it was called.
+    pub count: u64,
+    /// How often it failed.
+    pub errors: u64,
+    /// The time in it, within the request.
+    pub duration_ns: i64,
+}
+
+/// Who ended a wait.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WakerRow {
+    /// The thread; 0 is the idle task.
+    pub tid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Whether an interrupt did it, and the thread was only there.
+    pub irq: bool,
+    /// When, since the start of the request.
+    pub at_ns: i64,
+}
+
+/// Takes a call apart. The selected window must be the call's; see [`window`].
+pub fn report(
+    context: &Context,
+    catalog: &Catalog,
+    stacks: &Stacks,
+    calls: &Calls,
+    index: usize,
+) -> Option<BreakdownReport> {
+    let call = calls.calls.get(index)?;
+    let described = Described { context, catalog };
+    let rpc = described.row(index, call);
+    let Window {
+        from: start,
+        to: end,
+    } = context.selection.window;
+    let lanes = Lanes::load(context, catalog, stacks, call);
+    let mut line = match rpc.latency_ns {
+        Some(_) => stages(call, end),
+        None => Vec::new(),
+    };
+    let hand_off = lanes.hand_off(call, &mut line);
+    let serving = serving(call, hand_off.as_ref());
+    let view = View {
+        described,
+        lanes: &lanes,
+        start,
+    };
+    let [request_line, response_line] = lines(context, call);
+    Some(BreakdownReport {
+        capture: CaptureReport::new(context),
+        request_line,
+        response_line,
+        stages: view.stages(&line),
+        behind: view.behind(calls, index, &line),
+        threads: view.threads(
+            call,
+            &serving,
+            Window {
+                from: start,
+                to: end,
+            },
+        ),
+        syscalls: view.syscalls(&serving, &line),
+        nested: view.nested(calls, &serving, &line),
+        server_woken_by: view.woken(call.requester(Role::Server).map(|t| (t.tid, t.end()))),
+        client_woken_by: view.woken(
+            call.exchange(Role::Client).and_then(|client| {
+                Some((client.response?.first.tid, client.response?.first.end()))
+            }),
+        ),
+        hand_off,
+        completeness: context.completeness(),
+        rpc,
+    })
+}
+
+/// The window of a call: from its start to its end, or to where it was given up.
+pub fn window(described: &Described<'_>, call: &Call) -> Window {
+    let from = call.start();
+    let to = call.end().unwrap_or_else(|| described.gave_up(call));
+    Window {
+        from,
+        to: to.max(from),
+    }
+}
+
+/// The threads of the server that had the request.
+fn serving(call: &Call, hand_off: Option<&HandOff>) -> Vec<u32> {
+    match (hand_off, call.exchange(Role::Server)) {
+        (Some(hand_off), _) => hand_off.tids.clone(),
+        (None, Some(server)) => vec![
+            server
+                .response
+                .map_or(server.request.last.tid, |r| r.first.tid),
+        ],
+        (None, None) => Vec::new(),
+    }
+}
+
+/// What the threads of both ends did within the window.
+struct Lanes {
+    by_tid: BTreeMap<u32, Vec<Slice>>,
+}
+
+impl Lanes {
+    fn load(context: &Context, catalog: &Catalog, stacks: &Stacks, call: &Call) -> Self {
+        let tids = |exchange: &Exchange| {
+            let moved = [Some(exchange.request), exchange.response]
+                .into_iter()
+                .flatten();
+            moved
+                .flat_map(|span: Span| [span.first, span.last])
+                .collect::<Vec<_>>()
+        };
+        let ends = [Role::Client, Role::Server]
+            .map(|role| call.exchange(role).map(tids).unwrap_or_default());
+        let mut set: BTreeSet<u32> = ends.iter().flatten().map(|transfer| transfer.tid).collect();
+        // Any thread of the server may have had the request in between.
+        let pids: BTreeSet<u32> = ends
+            .iter()
+            .skip(1)
+            .flatten()
+            .map(|transfer| transfer.pid)
+            .collect();
+        let lives = catalog
+            .threads
+            .values()
+            .filter(|life| pids.contains(&life.pid));
+        set.extend(lives.map(|life| life.tid));
+        let set = ThreadSet::Some(set.into_iter().map(|tid| (tid, None)).collect());
+        let mut slices: Vec<Vec<Slice>> = Vec::new();
+        let lanes = timeline::replay(context, catalog, stacks, &set, |lane, slice| {
+            if slices.len() <= lane {
+                slices.resize(lane + 1, Vec::new());
+            }
+            slices
+                .get_mut(lane)
+                .into_iter()
+                .for_each(|lane| lane.push(slice));
+        });
+        let mut by_tid: BTreeMap<u32, Vec<Slice>> = BTreeMap::new();
+        for (lane, slices) in lanes.iter().zip(slices) {
+            by_tid.entry(lane.life.tid).or_default().extend(slices);
+        }
+        by_tid
+            .values_mut()
+            .for_each(|slices| slices.sort_by_key(|slice| slice.start));
+        Self { by_tid }
+    }
+
+    /// The slices of a thread in a span, clipped to it; gaps are of unknown state.
+    fn within(&self, tid: Option<u32>, start: i64, end: i64) -> Vec<Slice> {
+        let unknown = |start, end| Slice {
+            start,
+            end,
+            state: State::Unknown,
+            cpu: None,
+            wait: Default::default(),
+        };
+        let slices = tid
+            .and_then(|tid| self.by_tid.get(&tid))
+            .map_or(&[][..], Vec::as_slice);
+        let first = slices.partition_point(|slice| slice.end <= start);
+        let (mut at, mut tiles) = (start, Vec::new());
+        for slice in slices
+            .iter()
+            .skip(first)
+            .take_while(|slice| slice.start < end)
+        {
+            let (from, to) = (slice.start.max(at), slice.end.min(end));
+            if from > at {
+                tiles.push(unknown(at, from));
+            }
+            if to > from {
+                tiles.push(Slice {
+                    start: from,
+                    end: to,
+                    ..*slice
+                });
+                at = to;
+            }
+        }
+        if at < end {
+            tiles.push(unknown(at, end));
+        }
+        tiles
+    }
+
+    /// The waits of a thread that ended in a span, the last first.
+    fn waits(&self, tid: u32, start: i64, end: i64) -> impl Iterator<Item = &Slice> {
+        let slices = self.by_tid.get(&tid).map_or(&[][..], Vec::as_slice);
+        let before = slices.get(..slices.partition_point(|slice| slice.end <= end));
+        let ended = before.unwrap_or_default().iter().rev();
+        ended
+            .take_while(move |slice| slice.end > start)
+            .filter(|slice| matches!(slice.state, State::Blocked(_)))
+    }
+
+    /// Who woke a thread with the request: the reader of it if that woke it at all, else the last
+    /// thread of the server that did and had not had it yet.
+    fn waker(
+        &self,
+        tid: u32,
+        reader: u32,
+        start: i64,
+        until: i64,
+        had: &[(u32, i64)],
+    ) -> Option<(u32, i64)> {
+        let woken = |slice: &Slice| slice.wait.waker.map(|waker| (waker.tid, slice.end));
+        let wakers = || self.waits(tid, start, until).filter_map(woken);
+        let fresh = |waker: &(u32, i64)| {
+            self.by_tid.contains_key(&waker.0) && had.iter().all(|(tid, _)| *tid != waker.0)
+        };
+        wakers()
+            .find(|waker| waker.0 == reader)
+            .or_else(|| wakers().find(fresh))
+    }
+
+    /// Follows the request from the thread that answered back to the one that read it, by who woke
+    /// whom, and divides the serving stage between them.
+    fn hand_off(&self, call: &Call, line: &mut Vec<Stage>) -> Option<HandOff> {
+        let server = call.exchange(Role::Server)?;
+        let (reader, writer) = (server.request.last.tid, server.response?.first.tid);
+        if reader == writer {
+            return None;
+        }
+        let at = line
+            .iter()
+            .position(|stage| stage.kind == StageKind::Serve)?;
+        let serve = *line.get(at)?;
+        let mut hops = vec![(writer, serve.end)];
+        let (mut tid, mut until) = (writer, serve.end);
+        while tid != reader && hops.len() < MAX_HOPS {
+            // The first part of a request may be enough to hand it on.
+            let begun = server.request.first.end();
+            let Some(waker) = self.waker(tid, reader, begun, until, &hops) else {
+                break;
+            };
+            (tid, until) = waker;
+            hops.push(waker);
+        }
+        let followed = tid == reader;
+        if !followed {
+            return Some(HandOff {
+                tids: vec![reader, writer],
+                evidence: "none",
+            });
+        }
+        hops.reverse();
+        let tids = hops.iter().map(|&(tid, _)| tid).collect();
+        line.splice(at..=at, divided(serve, &hops));
+        Some(HandOff {
+            tids,
+            evidence: "wakeups",
+        })
+    }
+}
+
+/// The serving stage by thread: each has it until the moment that it woke the next.
+fn divided(serve: Stage, hops: &[(u32, i64)]) -> Vec<Stage> {
+    let mut start = serve.start;
+    let mut stages = Vec::new();
+    for (at, &(tid, until)) in hops.iter().enumerate() {
+        let end = if at + 1 == hops.len() {
+            serve.end
+        } else {
+            until.clamp(start, serve.end)
+        };
+        if end > start {
+            stages.push(Stage {
+                start,
+                end,
+                tid: Some(tid),
+                ..serve
+            });
+        }
+        start = end;
+    }
+    stages
+}
+
+struct View<'a> {
+    described: Described<'a>,
+    lanes: &'a Lanes,
+    start: i64,
+}
+
+impl View<'_> {
+    fn stages(&self, line: &[Stage]) -> Vec<StageRow> {
+        let row = |stage: &Stage| StageRow {
+            stage: stage.kind,
+            start_ns: stage.start.saturating_sub(self.start),
+            duration_ns: stage.end.saturating_sub(stage.start),
+            tid: stage.tid,
+            parts: self.parts(stage),
+        };
+        line.iter().map(row).collect()
+    }
+
+    /// What the thread in charge did, the most time first.
+    fn parts(&self, stage: &Stage) -> Vec<PartRow> {
+        let mut parts: BTreeMap<(State, Option<String>), (i64, u64)> = BTreeMap::new();
+        for slice in self.lanes.within(stage.tid, stage.start, stage.end) {
+            let part = parts.entry((slice.state, self.detail(&slice))).or_default();
+            part.0 = part.0.saturating_add(slice.length_ns());
+            part.1 += 1;
+        }
+        let row = |((state, detail), (duration_ns, count))| PartRow {
+            state,
+            detail,
+            tid: stage.tid,
+            duration_ns,
+            count,
+        };
+        let mut rows: Vec<PartRow> = parts.into_iter().map(row).collect();
+        rows.sort_by_key(|row| std::cmp::Reverse(row.duration_ns));
+        rows
+    }
+
+    /// Where a thread was blocked: `epoll_wait`, `read pipe 123`.
+    fn detail(&self, slice: &Slice) -> Option<String> {
+        let catalog = self.described.catalog;
+        let name = catalog.syscall_name(
+            slice
+                .wait
+                .syscall
+                .filter(|_| matches!(slice.state, State::Blocked(_)))?,
+        );
+        let file = slice.wait.file.and_then(|id| catalog.files.get(&id));
+        Some(file.map_or(name.clone(), |file| format!("{name} {}", file::label(file))))
+    }
+
+    fn woken(&self, reader: Option<(u32, i64)>) -> Option<WakerRow> {
+        let (tid, until) = reader?;
+        let wait = self.lanes.waits(tid, self.start, until).next()?;
+        let waker = wait.wait.waker?;
+        let comm = match waker.tid {
+            0 => "idle",
+            tid => self.described.catalog.comm_at(tid, wait.end),
+        };
+        let at_ns = wait.end.saturating_sub(self.start);
+        Some(WakerRow {
+            tid: waker.tid,
+            comm: comm.to_owned(),
+            irq: waker.irq,
+            at_ns,
+        })
+    }
+
+    fn threads(&self, call: &Call, serving: &[u32], window: Window) -> Vec<ThreadPart> {
+        let client = call
+            .requester(Role::Client)
+            .map(|transfer| ("client", transfer.tid));
+        let servers = serving.iter().map(|&tid| ("server", tid));
+        let part = |(role, tid): (&'static str, u32)| {
+            let mut times = Times::default();
+            let slices = self.lanes.within(Some(tid), window.from, window.to);
+            slices
+                .iter()
+                .for_each(|slice| times.add(slice.state, slice.length_ns()));
+            let life = self.described.catalog.thread_at(tid, window.to);
+            ThreadPart {
+                role,
+                pid: life.map_or(0, |life| life.pid),
+                tid,
+                comm: life.map_or("", |life| life.comm_at(window.to)).to_owned(),
+                running_ns: times.running_ns,
+                runnable_ns: times.runnable_ns,
+                blocked_by_ns: times
+                    .by_reason()
+                    .filter(|(_, ns)| *ns > 0)
+                    .map(|(reason, ns)| (reason.word(), ns))
+                    .collect(),
+                unknown_ns: times.unknown_ns,
+            }
+        };
+        client.into_iter().chain(servers).map(part).collect()
+    }
+
+    fn syscalls(&self, serving: &[u32], line: &[Stage]) -> Vec<SyscallPart> {
+        let Some(window) = serving_window(line) else {
+            return Vec::new();
+        };
+        let mut parts: BTreeMap<u16, SyscallPart> = BTreeMap::new();
+        let Described { context, catalog } = self.described;
+        let inside = |row: &Syscall| serving.contains(&row.tid) && window.contains(row.ts);
+        scan::segments(
+            context,
+            "reading syscalls",
+            |segment| {
+                segment
+                    .rows_within::<Syscall>(window)
+                    .iter()
+                    .filter(inside)
+                    .collect::<Vec<_>>()
+            },
+            |rows| {
+                for row in rows {
+                    let end = row.dur.map_or(window.to, |dur| row.ts.saturating_add(dur));
+                    let part = parts.entry(row.nr).or_insert_with(|| SyscallPart {
+                        name: catalog.syscall_name(row.nr),
+                        count: 0,
+                        errors: 0,
+                        duration_ns: 0,
+                    });
+                    part.count += 1;
+                    part.errors += u64::from(row.ret.is_some_and(|ret| (-4095..0).contains(&ret)));
+                    let time = end.min(window.to).saturating_sub(row.ts);
+                    part.duration_ns = part.duration_ns.saturating_add(time);
+                }
+            },
+        );
+        let mut parts: Vec<SyscallPart> = parts.into_values().collect();
+        parts.sort_by_key(|part| std::cmp::Reverse(part.duration_ns));
+        parts
+    }
+
+    fn nested(&self, calls: &Calls, serving: &[u32], line: &[Stage]) -> Vec<RpcRow> {
+        let Some(window) = serving_window(line) else {
+            return Vec::new();
+        };
+        let inside = |call: &Call| {
+            let client = call
+                .exchange(Role::Client)
+                .map(|client| client.request.first);
+            client.is_some_and(|made| serving.contains(&made.tid) && window.contains(made.ts))
+        };
+        let nested = calls
+            .calls
+            .iter()
+            .enumerate()
+            .filter(|(_, call)| inside(call));
+        nested
+            .map(|(index, call)| self.described.row(index, call))
+            .collect()
+    }
+
+    /// The requests that the thread which was to read this one had in hand.
+    fn behind(&self, calls: &Calls, index: usize, line: &[Stage]) -> Behind {
+        let mut behind = Behind::default();
+        let queue = line.iter().find(|stage| stage.kind == StageKind::Queue);
+        let Some(&Stage {
+            start,
+            end,
+            tid: Some(tid),
+            ..
+        }) = queue
+        else {
+            return behind;
+        };
+        let mut longest = None;
+        for (other, call) in calls
+            .calls
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != index)
+        {
+            let Some(server) = call
+                .exchange(Role::Server)
+                .filter(|s| s.request.last.tid == tid)
+            else {
+                continue;
+            };
+            let done = server
+                .response
+                .map_or(i64::MAX, |response| response.last.end());
+            let Some((from, to)) = Window {
+                from: start,
+                to: end,
+            }
+            .clip(server.request.last.ts, done) else {
+                continue;
+            };
+            let held = if server.outcome == Outcome::NoAnswer {
+                0
+            } else {
+                to.saturating_sub(from)
+            };
+            behind.count += 1;
+            if held > behind.longest_ns {
+                (behind.longest_ns, longest) = (held, Some((other, call)));
+            }
+        }
+        behind.longest = longest.map(|(other, call)| self.described.row(other, call));
+        behind
+    }
+}
+
+/// From where the server had the request to where it began to answer.
+fn serving_window(line: &[Stage]) -> Option<Window> {
+    let serve = |stage: &&Stage| {
+        matches!(
+            stage.kind,
+            StageKind::Serve | StageKind::Receive | StageKind::Respond | StageKind::Unanswered
+        )
+    };
+    let first = line.iter().find(serve)?;
+    let last = line.iter().rfind(serve)?;
+    Some(Window {
+        from: first.start,
+        to: last.end,
+    })
+}
+
+/// The first bytes of request and response in words, from the end that speaks for the call.
+fn lines(context: &Context, call: &Call) -> [Option<String>; 2] {
+    let role = if call.client.is_some() {
+        Role::Client
+    } else {
+        Role::Server
+    };
+    let (Some(file), Some(exchange)) = (call.file(role), call.exchange(role)) else {
+        return [None, None];
+    };
+    let Some(protocol) = protocol::named(call.protocol) else {
+        return [None, None];
+    };
+    let wanted = [
+        (Side::Request, Some(exchange.request)),
+        (Side::Response, exchange.response),
+    ];
+    wanted.map(|(side, span)| {
+        let span = span?;
+        let direction = match (side, role) {
+            (Side::Request, Role::Client) | (Side::Response, Role::Server) => Direction::Out,
+            _ => Direction::In,
+        };
+        let mut bytes = Vec::new();
+        let holds = |row: &Payload| {
+            let begins = row.offset <= span.start
+                && span.start < row.offset.saturating_add(row.data.len() as u64);
+            row.file == file && row.direction == direction && begins
+        };
+        let moment = Window {
+            from: span.first.ts,
+            to: span.first.end(),
+        };
+        scan::segments(
+            context,
+            "reading payloads",
+            |segment| segment.rows_within::<Payload>(moment).iter().find(holds),
+            |row| {
+                if let Some(row) = row {
+                    let skip = usize::try_from(span.start - row.offset).unwrap_or(usize::MAX);
+                    let length = usize::try_from(span.bytes()).unwrap_or(usize::MAX);
+                    bytes = row.data.into_iter().skip(skip).take(length).collect();
+                }
+            },
+        );
+        (!bytes.is_empty()).then(|| protocol.shown(&bytes, LINE_CHARS))
+    })
+}

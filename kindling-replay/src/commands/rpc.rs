@@ -1,0 +1,91 @@
+//! `rpc ID`: one request taken apart.
+
+use anyhow::bail;
+
+use crate::{
+    Outcome,
+    analysis::{
+        rpc::{self, Described},
+        rpc_breakdown,
+        rpc_call::Calls,
+    },
+    cli::{CommonArgs, Format, UsageError},
+    context::Context,
+    model::{catalog::Catalog, stack::Stacks},
+    render,
+};
+
+/// What can be typed after `rpc`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kindling-replay rpcs web.kndl --slower 10ms
+  kindling-replay rpc web.kndl r1742
+  kindling-replay rpc web.kndl r1742 --format json")]
+pub struct Args {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: CommonArgs,
+    /// The request, as `rpcs` names it; `slowest` for the slowest one
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+/// Runs `rpc`.
+///
+/// # Errors
+/// If the capture cannot be read, has no such request, or the answer cannot be written.
+pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+    let mut context = Context::open(&args.common, &[Format::Text, Format::Json])?;
+    let catalog = Catalog::load(&context);
+    let calls = Calls::load(&context, &catalog);
+    let index = find(&args.id, &context, &catalog, &calls)?;
+    let described = Described {
+        context: &context,
+        catalog: &catalog,
+    };
+    let window = calls
+        .calls
+        .get(index)
+        .map(|call| rpc_breakdown::window(&described, call));
+    if let Some(window) = window {
+        context.select_window(window);
+    }
+    let stacks = Stacks::load(&context);
+    let Some(report) = rpc_breakdown::report(&context, &catalog, &stacks, &calls, index) else {
+        bail!("{} has no request {}", context.file_name, args.id);
+    };
+    match context.format {
+        Format::Json => context.write_json("rpc", &report)?,
+        _ => context.write(|out| render::rpc_breakdown::text(out, &report))?,
+    }
+    Ok(context.finish())
+}
+
+fn find(id: &str, context: &Context, catalog: &Catalog, calls: &Calls) -> anyhow::Result<usize> {
+    let total = calls.calls.len();
+    let name = match id {
+        "slowest" => {
+            let report = rpc::report(context, catalog, calls, &Default::default());
+            report
+                .list
+                .rows
+                .first()
+                .map(|row| row.id.clone())
+                .unwrap_or_default()
+        }
+        id => id.to_owned(),
+    };
+    match rpc::index_of(&name) {
+        Some(index) if index < total => Ok(index),
+        _ if total == 0 => bail!("{} has no requests of a known protocol", context.file_name),
+        Some(_) => bail!(
+            "{} has no request {id}: they go from r1 to r{total}",
+            context.file_name
+        ),
+        None => Err(UsageError(format!(
+            "{id:?} names no request: expected r1 to r{total}, or slowest"
+        ))
+        .into()),
+    }
+}
