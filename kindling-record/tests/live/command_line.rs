@@ -110,7 +110,7 @@ fn signals_end_a_recording_cleanly() {
         let mut child = recorder()
             .arg("-o")
             .arg(&path)
-            .args(["--", "sh", "-c", "echo started; sleep 60"])
+            .args(["--", "sh", "-c", "echo started; exec sleep 60"])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
