@@ -62,8 +62,11 @@ static __always_inline bool send(struct kd_head *head, u64 size)
 		__value;                                                                           \
 	})
 
+/* What is remembered of a thread; NULL for all of them once recording has ended. */
 static __always_inline struct thread_state *state_of(struct task_struct *task)
 {
+	if (stopped)
+		return NULL;
 	return bpf_task_storage_get(&threads, task, NULL, 0);
 }
 

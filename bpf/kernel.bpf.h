@@ -61,6 +61,7 @@ enum { BPF_RB_AVAIL_DATA = 0 };
 #define S_IFIFO 0010000
 #define PROT_EXEC 4
 #define TCP_LISTEN 10
+#define MSG_PEEK 2
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 

@@ -217,7 +217,8 @@ struct kd_syscall_spec {
 	u8 transfer; /* enum kd_transfer */
 	u8 paths; /* bit per argument that is a path */
 	u8 sockaddr; /* 1 + argument that is a socket address; its length is the next one */
-	u8 pad[3];
+	u8 peek; /* 1 + argument that holds the flags of a call that can look without taking */
+	u8 pad[2];
 };
 
 #endif

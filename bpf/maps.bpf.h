@@ -23,6 +23,8 @@ u32 iter_phase = PHASE_FIND;
 /* Threads that the last run of the iterator newly marked; 0 means that none was missed. */
 u64 iter_marked = 0;
 u32 last_file_id = 0;
+/* Recording has ended: one moment for all programs, while detaching them takes a while. */
+u32 stopped = 0;
 
 /* Records that found no room, per CPU and kind. Memory that user space maps: it reads without a
  * syscall, and knows when as well as how many. */

@@ -71,7 +71,7 @@ static __always_inline void find_task(struct task_struct *task)
 
 static __always_inline void end_task(struct task_struct *task)
 {
-	struct thread_state *state = state_of(task);
+	struct thread_state *state = bpf_task_storage_get(&threads, task, NULL, 0);
 
 	if (!state || !state->target)
 		return;

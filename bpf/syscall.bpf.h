@@ -156,6 +156,15 @@ static __always_inline bool is_out(u8 transfer)
 	       transfer == KD_SENDFILE;
 }
 
+/* Bytes that were only looked at will be received again. */
+static __always_inline bool is_peek(struct thread_state *thread, u16 nr)
+{
+	u8 peek = cfg_syscalls[nr].peek;
+
+	return (peek == 3 && thread->args[2] & MSG_PEEK) ||
+	       (peek == 4 && thread->args[3] & MSG_PEEK);
+}
+
 static __noinline int emit_payload(struct syscall_exit *exit, u8 transfer)
 {
 	struct text_scratch *scratch = text_of(SCRATCH_TASK);
@@ -289,7 +298,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	if ((cfg_syscalls[nr].paths | cfg_syscalls[nr].sockaddr) && !thread->executed)
 		emit_args(&exit, nr);
 	transfer = cfg_syscalls[nr].transfer;
-	if (cfg_payloads && thread->stream && transfer && ret > 0)
+	if (cfg_payloads && thread->stream && transfer && ret > 0 && !is_peek(thread, nr))
 		emit_payload(&exit, transfer);
 	return 0;
 }

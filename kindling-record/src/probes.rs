@@ -189,6 +189,13 @@ impl<'obj> Probes<'obj> {
         Ok(found)
     }
 
+    /// Ends the stream of events, of all sources at once.
+    pub(crate) fn stop(&mut self) {
+        if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
+            bss.stopped = 1;
+        }
+    }
+
     /// Detaches everything, then has the open syscalls and the threads' accounts sent.
     ///
     /// # Errors

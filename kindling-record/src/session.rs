@@ -322,10 +322,11 @@ impl Session<'_, '_> {
         reason: &'static str,
         missing: Vec<Source>,
     ) -> Result<Outcome> {
+        self.probes.stop();
+        let end = clocks::now();
         self.probes.end()?;
         while self.rings.consume_raw_n(ROUND) > 0 && self.cut_if_full() {}
-        let end = clocks::now();
-        self.read_meter(end.monotonic_ns);
+        self.read_meter(clocks::monotonic_ns());
         self.drain.borrow_mut().batch.clock(end);
         self.cut();
         let records = self.drain.borrow().records;

@@ -4,7 +4,10 @@
     missing_docs,
     unreachable_pub,
     clippy::all,
-    clippy::undocumented_unsafe_blocks
+    clippy::undocumented_unsafe_blocks,
+    clippy::panic,
+    clippy::expect_used,
+    clippy::unwrap_used
 )]
 
 include!(concat!(env!("OUT_DIR"), "/kindling.skel.rs"));

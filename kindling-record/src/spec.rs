@@ -37,7 +37,17 @@ fn spec_of(syscall: &SyscallSpec) -> kd_syscall_spec {
         transfer: transfer(syscall.name),
         paths: paths.fold(0, |bits, (arg, _)| bits | 1 << arg),
         sockaddr: sockaddr.map_or(0, |arg| arg as u8 + 1),
-        pad: [0; 3],
+        peek: peek(syscall.name),
+        pad: [0; 2],
+    }
+}
+
+/// One more than the argument that can hold `MSG_PEEK`.
+fn peek(name: &str) -> u8 {
+    match name {
+        "recvfrom" => 4,
+        "recvmsg" => 3,
+        _ => 0,
     }
 }
 

@@ -1,5 +1,7 @@
 //! The requests found in the demo's sample are exactly those that its senders and servers counted.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::{collections::BTreeMap, path::Path};
