@@ -3,35 +3,41 @@
 # `make samples` calls it, with the workspace built.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-record=${CARGO_TARGET_DIR:-$PWD/target}/release/kindling-record
+recorder=${CARGO_TARGET_DIR:-$PWD/target}/release/kindling-record
 limit_bytes=1000000
 
 dir=$(samples/demo/install.sh)
 made=$(mktemp -d)
 trap 'rm -rf "$made"' EXIT
 
+# Records a command in the demo's directory, with nothing of this machine's environment: a capture holds
+# the paths that a shell tries.
+record() { # NAME COMMAND...
+    cd "$dir"
+    exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME="$dir" LANG=C.UTF-8 \
+        "$recorder" --flush 300ms -o "$made/$1.kndl" -- "${@:2}" >"$dir/output.txt" 2>"$dir/errors.txt" </dev/null
+}
+
 # The demo workload, small.
-"$record" --sample-hz 999 -o "$made/demo.kndl" -- "$dir/run.sh" quick
+(record demo "$dir/run.sh" quick)
 cp "$dir/counts.json" "$made/demo.counts.json"
 
 # Threads that each block for one known reason.
 ground_truth=$PWD/kindling-record/tests/ground_truth
 cp "$ground_truth/truth.h" "$ground_truth/waits.c" "$dir/"
 (cd "$dir" && ${CC:-cc} -std=gnu11 -O2 -g -fno-omit-frame-pointer -pthread -o waits waits.c)
-"$record" --sample-hz 999 -o "$made/waits.kndl" -- "$dir/waits" 100 >"$made/waits.truth.json"
+(record waits "$dir/waits" 100)
+cp "$dir/output.txt" "$made/waits.truth.json"
 
-# A recorder that is killed when it has written some seconds: the workload goes on by itself.
-"$record" -o "$made/killed.kndl" -- "$dir/run.sh" full >"$made/killed.log" 2>&1 &
-recorder=$!
-while [ "$(stat -c %s "$made/killed.kndl" 2>/dev/null || echo 0)" -lt 150000 ]; do
-    kill -0 $recorder
-    sleep 0.1
-done
-kill -KILL $recorder
-wait $recorder 2>/dev/null || :
+# A recorder that is killed in the middle: the demo workload goes on by itself.
+(record killed "$dir/run.sh" full) &
+killed=$!
+until [ "$(stat -c %s "$made/killed.kndl" 2>/dev/null || echo 0)" -gt 100000 ]; do sleep 0.05; done
+kill -KILL $killed
+wait $killed 2>/dev/null || :
 # Nothing may hold the demo's ports when the next recording begins.
 while pgrep -f "^/bin/bash $dir/run.sh" >/dev/null; do sleep 0.1; done
-rm "$made/killed.log"
+
 for file in "$made"/*; do
     size=$(stat -c %s "$file")
     if [ "$size" -gt $limit_bytes ]; then

@@ -36,6 +36,34 @@ fn running_ns(switches: &[Switch], tid: u32, until_ns: i64) -> Option<i64> {
     Some(total_ns + since.map_or(0, |start| until_ns - start))
 }
 
+/// Every switch away from one of our threads has the switch that brought it there. The one way to miss
+/// it is a kernel that does not report that a thread of the machine's init leaves a CPU: then the CPU
+/// was last given to such a thread.
+fn assert_switches_pair(recording: &Recording, switches: &[Switch]) {
+    let of_init = |tid: u32| {
+        let rows = recording.rows::<Thread>();
+        rows.iter().any(|row| row.tid == tid && row.pid == 1)
+    };
+    let ours: Vec<u32> = threads(recording)
+        .iter()
+        .map(|row| id(&row["tid"]))
+        .collect();
+    let mut holder = BTreeMap::new();
+    let mut cpu_of = BTreeMap::new();
+    for row in switches {
+        let before = holder.insert(row.cpu, row.next_tid);
+        if ours.contains(&row.prev_tid) {
+            match cpu_of.remove(&row.prev_tid) {
+                Some(cpu) => assert_eq!(cpu, row.cpu, "{row:?}"),
+                None => assert!(before.is_some_and(of_init), "{row:?} came after {before:?}"),
+            }
+        }
+        if ours.contains(&row.next_tid) {
+            assert_eq!(cpu_of.insert(row.next_tid, row.cpu), None, "{row:?}");
+        }
+    }
+}
+
 /// The time from wakeups of a thread to the switches that brought it to a CPU.
 fn woken_ns(switches: &[Switch], wakeups: &[Wakeup], tid: u32) -> i64 {
     let mut wakeups = wakeups.iter().filter(|row| row.wakee_tid == tid).peekable();
@@ -81,12 +109,12 @@ fn each_thread_held_a_cpu_as_long_as_the_kernel_says() {
     let switches = in_order(&recording);
     let mut wakeups = recording.rows::<Wakeup>();
     wakeups.sort_by_key(|row| row.ts);
-    let mut unreported = 0;
+    assert_switches_pair(&recording, &switches);
     for thread in threads(&recording) {
         let kernel_ns = number(&thread["cpu_ns"]);
         let until_ns = number(&thread["at_ns"]);
         let Some(found_ns) = running_ns(&switches, id(&thread["tid"]), until_ns) else {
-            unreported += 1;
+            eprintln!("SKIPPED: CPU time of {thread}: this kernel did not report all its switches");
             continue;
         };
         // The kernel's clock stands still between a wakeup and the switch that follows it, so it may
@@ -99,10 +127,6 @@ fn each_thread_held_a_cpu_as_long_as_the_kernel_says() {
             "{found_ns} ns on CPU and {woken_ns} ns between wakeups and switches, but {thread}"
         );
     }
-    assert!(
-        unreported <= 2,
-        "{unreported} threads left a CPU that they never came to"
-    );
 }
 
 #[test]
@@ -133,27 +157,7 @@ fn a_thread_leaves_the_cpu_that_it_came_to() {
     needs!("switches");
     let recording = Program::compile("switches").record(&[], &["200"]);
     recording.assert_complete();
-    let ours: Vec<u32> = threads(&recording)
-        .iter()
-        .map(|row| id(&row["tid"]))
-        .collect();
-    let mut cpu_of = BTreeMap::new();
-    let (mut left, mut unreported) = (0, 0);
-    for row in in_order(&recording) {
-        if ours.contains(&row.prev_tid) {
-            left += 1;
-            match cpu_of.remove(&row.prev_tid) {
-                Some(cpu) => assert_eq!(cpu, row.cpu, "{row:?}"),
-                None => unreported += 1,
-            }
-        }
-        if ours.contains(&row.next_tid) {
-            assert_eq!(cpu_of.insert(row.next_tid, row.cpu), None, "{row:?}");
-        }
-    }
-    // As `running_ns` says.
-    assert!(
-        unreported <= left / 200,
-        "{unreported} of {left} switches without one before"
-    );
+    let switches = in_order(&recording);
+    assert!(switches.len() > 200);
+    assert_switches_pair(&recording, &switches);
 }
