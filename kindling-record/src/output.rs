@@ -78,6 +78,18 @@ impl Write for Output {
     }
 }
 
+/// Removes a capture in which nothing was recorded. A device or a pipe stays.
+pub(crate) fn discard(destination: &Destination) {
+    if let Destination::File(path) = destination
+        && path
+            .symlink_metadata()
+            .is_ok_and(|metadata| metadata.is_file())
+    {
+        // The error that led here is the one to report.
+        let _ = std::fs::remove_file(path);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -28,7 +28,7 @@ use crate::{
     encoder::Encoder,
     host,
     mappings::{MappedFile, MappingSource},
-    output::Output,
+    output::{self, Output},
     probes::{Attached, Probes, TargetKind},
     sources::{MAPPINGS, Missing},
 };
@@ -141,7 +141,14 @@ impl Session<'_, '_> {
     ) -> Result<Outcome> {
         self.drain.borrow_mut().batch.clock(self.start);
         self.probes.set_start(self.start.monotonic_ns);
-        let mut command = self.begin(held)?;
+        let mut command = match self.begin(held) {
+            Ok(command) => command,
+            Err(error) => {
+                // Nothing was recorded: no file is to say otherwise.
+                output::discard(&self.config.destination);
+                return Err(error);
+            }
+        };
         let reason = loop {
             let busy = self.round();
             if !self.keep_up() {

@@ -45,6 +45,10 @@ fn a_missing_command_is_named() {
         1,
         &["/no/such/command"],
     );
+    assert!(
+        !path.exists(),
+        "a capture in which nothing was recorded stays"
+    );
 }
 
 #[test]
