@@ -16,12 +16,13 @@ export PACKAGES := -p kindling-format -p kindling-replay
 endif
 BUILD := --release --locked $(PACKAGES)
 
-.PHONY: help setup build demo test lint samples bench fuzz
+.PHONY: help setup build demo test lint man samples bench fuzz
 
 help:
 	@echo 'make demo     record the demo workload, or take a sample, and replay it (needs root to record)'
 	@echo 'make test     every test that this machine allows'
 	@echo 'make lint     format, clippy, documentation, shell scripts, portability'
+	@echo 'make man      man pages and shell completions, into target/manual'
 	@echo 'make samples  record the captures of samples/ anew'
 	@echo 'make bench    what recording and replaying cost, measured here'
 	@echo 'make fuzz     damaged captures against every command (FUZZ_SECONDS=60)'
@@ -42,8 +43,13 @@ lint: setup
 	cargo fmt --all --check
 	cargo clippy $(BUILD) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc $(BUILD) --no-deps
+	$(MAKE) man
 	@scripts/check-portable.sh
 	@scripts/check-shell.sh
+
+man:
+	cargo build $(BUILD) --examples
+	$(CARGO_TARGET_DIR)/release/examples/manual $(CARGO_TARGET_DIR)/manual
 
 samples: build
 	@scripts/record-samples.sh
