@@ -61,7 +61,14 @@ pub(crate) struct Batch {
     pub(crate) samples: SampleColumns,
     pub(crate) losses: LossColumns,
     pub(crate) overhead: OverheadColumns,
+    pub(crate) code: Code,
+}
+
+/// Where code was and ran, not named yet.
+#[derive(Debug, Default)]
+pub(crate) struct Code {
     pub(crate) stacks: Vec<RawStack>,
+    /// What happened to address spaces, each with its time.
     pub(crate) spaces: Vec<(i64, SpaceEvent)>,
     pub(crate) mapped: Vec<MappedFile>,
 }
@@ -84,7 +91,7 @@ impl Batch {
             && self.threads.is_empty()
             && self.files.is_empty()
             && self.losses.is_empty()
-            && self.mapped.is_empty()
+            && self.code.mapped.is_empty()
     }
 
     /// Adds a reading of the clocks.
@@ -230,7 +237,7 @@ impl Drain {
         if let (false, Some(id)) = (known, self.stack_id(hash)) {
             let mut addresses = numbers(record.rest);
             let kernel = usize::from(get!(record, kd_stack, kernel));
-            self.batch.stacks.push(RawStack {
+            self.batch.code.stacks.push(RawStack {
                 id,
                 ts: get!(record, kd_stack, head.ts) as i64,
                 pid: get!(record, kd_stack, pid),
@@ -254,8 +261,10 @@ impl Drain {
         let ts = get!(record, kd_task, head.ts) as i64;
         match space {
             // Read at once: the process may be gone when the segment is encoded.
-            Some(SpaceEvent::Found { pid }) => batch.mapped.extend(mappings::of_process(pid, ts)),
-            other => batch.spaces.extend(other.map(|event| (ts, event))),
+            Some(SpaceEvent::Found { pid }) => {
+                batch.code.mapped.extend(mappings::of_process(pid, ts))
+            }
+            other => batch.code.spaces.extend(other.map(|event| (ts, event))),
         }
         Some(())
     }
@@ -321,7 +330,7 @@ impl Drain {
             UserStack::Walked(numbers(record.rest).take(count).collect())
         };
         self.last_stack_id += 1;
-        self.batch.stacks.push(RawStack {
+        self.batch.code.stacks.push(RawStack {
             id: self.last_stack_id,
             ts: get!(record, kd_sample, head.ts) as i64,
             pid: get!(record, kd_sample, pid),

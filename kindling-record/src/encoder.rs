@@ -4,7 +4,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -19,7 +19,11 @@ use kindling_format::{
     },
 };
 
-use crate::{batch::Batch, output::Output, symbols::Symbols};
+use crate::{
+    batch::{Batch, Code},
+    output::Output,
+    symbols::Symbols,
+};
 
 /// Batches that may wait: enough for a slow disk's hiccup, little enough to bound the memory. When
 /// they are all full, the rings fill, and what finds no room there is counted.
@@ -94,13 +98,16 @@ fn write_all(
     fsync: Option<Duration>,
 ) -> Result<CaptureWriter<Output>> {
     let mut synced = Instant::now();
-    let mut symbols = Symbols::new();
-    for (segment, batch) in (0..).zip(batches) {
-        for member in encode(batch, &mut symbols)? {
+    let mut segment = 0;
+    let namer = Namer::start();
+    for mut batch in batches {
+        namer.send(std::mem::take(&mut batch.code));
+        for member in encode(batch)?.into_iter().chain(namer.ready()?) {
             writer
                 .append(segment, member)
                 .context("cannot write the capture")?;
         }
+        segment += 1;
         writer.flush().context("cannot write the capture")?;
         if fsync.is_some_and(|interval| synced.elapsed() >= interval) {
             writer
@@ -111,20 +118,67 @@ fn write_all(
         }
         written_bytes.store(writer.written_bytes(), Ordering::Relaxed);
     }
+    for members in namer.finish()? {
+        for member in members {
+            writer
+                .append(segment, member)
+                .context("cannot write the capture")?;
+        }
+        segment += 1;
+    }
     Ok(writer)
 }
 
-/// The members of a segment, in the order of the file: what others refer to comes first.
-fn encode(batch: Batch, symbols: &mut Symbols) -> Result<Vec<EncodedMember>, FormatError> {
-    let named = symbols.rows(batch.spaces, batch.mapped, batch.stacks);
-    let mut members = vec![
+/// The thread that names code. Reading symbols takes seconds at times; events do not wait for it, so
+/// the names of a segment's stacks come with a later one.
+struct Namer {
+    work: Sender<Code>,
+    named: Receiver<Result<Vec<EncodedMember>, FormatError>>,
+}
+
+impl Namer {
+    fn start() -> Self {
+        let (work, waiting) = channel::<Code>();
+        let (done, named) = channel();
+        std::thread::spawn(move || {
+            let mut symbols = Symbols::new();
+            for code in waiting {
+                if done.send(symbols.rows(code).encode()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { work, named }
+    }
+
+    fn send(&self, code: Code) {
+        // If the thread has failed, `ready` or `finish` say so: its results end.
+        let _ = self.work.send(code);
+    }
+
+    /// The members of one earlier batch, if they are ready: each table once in a segment.
+    fn ready(&self) -> Result<Vec<EncodedMember>> {
+        match self.named.try_recv() {
+            Ok(members) => Ok(members?),
+            Err(TryRecvError::Empty) => Ok(Vec::new()),
+            Err(TryRecvError::Disconnected) => Err(anyhow!("the thread that names code failed")),
+        }
+    }
+
+    /// The members of all other batches.
+    fn finish(self) -> Result<Vec<Vec<EncodedMember>>> {
+        drop(self.work);
+        Ok(self.named.into_iter().collect::<Result<_, _>>()?)
+    }
+}
+
+/// The members of a segment, in the order of the file.
+fn encode(batch: Batch) -> Result<Vec<EncodedMember>, FormatError> {
+    Ok(vec![
         Clock::encode(batch.clock)?,
         Process::encode(batch.processes)?,
         Thread::encode(batch.threads)?,
         File::encode(batch.files)?,
-    ];
-    members.extend(named.encode()?);
-    members.extend([
         Syscall::encode(batch.syscalls)?,
         Argument::encode(batch.arguments)?,
         Payload::encode(batch.payloads)?,
@@ -133,6 +187,5 @@ fn encode(batch: Batch, symbols: &mut Symbols) -> Result<Vec<EncodedMember>, For
         Sample::encode(batch.samples)?,
         Loss::encode(batch.losses)?,
         Overhead::encode(batch.overhead)?,
-    ]);
-    Ok(members)
+    ])
 }

@@ -281,7 +281,7 @@ impl Session<'_, '_> {
             .into_iter()
             .filter(|map| known(&drain, map))
             .collect();
-        drain.batch.mapped.extend(late.into_iter().chain(ours));
+        drain.batch.code.mapped.extend(late.into_iter().chain(ours));
         drop(drain);
         self.pending = others;
         if lost > 0 {

@@ -14,7 +14,7 @@ use kindling_format::schema::{
 };
 
 use crate::{
-    batch::{RawStack, UserStack},
+    batch::{Code, RawStack, UserStack},
     lives::SpaceEvent,
     mappings::MappedFile,
     unwind::Unwinders,
@@ -87,12 +87,13 @@ impl Symbols {
     }
 
     /// Takes in what happened to address spaces, in the order of time, then names the stacks.
-    pub(crate) fn rows(
-        &mut self,
-        spaces: Vec<(i64, SpaceEvent)>,
-        mut mapped: Vec<MappedFile>,
-        stacks: Vec<RawStack>,
-    ) -> SymbolRows {
+    pub(crate) fn rows(&mut self, code: Code) -> SymbolRows {
+        let Code {
+            stacks,
+            mut spaces,
+            mut mapped,
+        } = code;
+        spaces.sort_by_key(|(ts, _)| *ts);
         let mut rows = SymbolRows::default();
         mapped.sort_by_key(|map| map.ts);
         let mut mapped = mapped.into_iter().peekable();
@@ -331,11 +332,11 @@ mod tests {
                 child: 2,
             },
         )];
-        symbols.rows(
-            fork,
-            vec![mapped(10, 0x1000, "before"), mapped(20, 0x3000, "after")],
-            vec![],
-        );
+        symbols.rows(Code {
+            spaces: fork,
+            mapped: vec![mapped(10, 0x1000, "before"), mapped(20, 0x3000, "after")],
+            stacks: vec![],
+        });
         assert!(symbols.spaces.find(2, 0x1004, 30).is_some());
         assert!(symbols.spaces.find(2, 0x3004, 30).is_none());
     }
@@ -350,11 +351,11 @@ mod tests {
             kernel: vec![],
             user: UserStack::Walked(vec![0x1008, 0x1010, 0x9]),
         };
-        let rows = symbols.rows(
-            vec![],
-            vec![mapped(10, 0x1000, "/no/such/file")],
-            vec![stack],
-        );
+        let rows = symbols.rows(Code {
+            spaces: vec![],
+            mapped: vec![mapped(10, 0x1000, "/no/such/file")],
+            stacks: vec![stack],
+        });
         assert_eq!(
             (rows.stacks.len(), rows.frames.len(), rows.symbols.len()),
             (1, 3, 0)

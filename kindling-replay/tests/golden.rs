@@ -10,7 +10,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 /// A command with its options, and a name for its snapshot.
-const ANSWERS: [(&str, &[&str]); 24] = [
+const ANSWERS: [(&str, &[&str]); 26] = [
     ("info.txt", &["info"]),
     ("info.json", &["info", "--format", "json"]),
     ("events.txt", &["events", "--top", "200"]),
@@ -54,6 +54,8 @@ const ANSWERS: [(&str, &[&str]); 24] = [
     ("flows.svg", &["flows", "--format", "svg"]),
     ("rpcs.txt", &["rpcs", "--top", "30"]),
     ("rpcs.json", &["rpcs", "--top", "30", "--format", "json"]),
+    ("check.txt", &["check"]),
+    ("check.json", &["check", "--format", "json"]),
     ("rpc-slowest.txt", &["rpc", "slowest"]),
     ("rpc-slowest.json", &["rpc", "slowest", "--format", "json"]),
 ];

@@ -6,6 +6,7 @@
 
 mod command_line;
 mod demo;
+mod killed;
 mod lives;
 mod readers;
 mod support;

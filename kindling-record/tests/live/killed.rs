@@ -1,0 +1,69 @@
+//! A recorder that is killed loses at most what it had not flushed.
+
+use std::time::Duration;
+
+use kindling_format::{Capture, Completion, FormatError, schema::Syscall};
+
+use crate::support::{needs, recorder};
+
+/// The interval that is asked for, and what a busy machine may add to it.
+const FLUSH: Duration = Duration::from_millis(100);
+const SLACK: Duration = Duration::from_millis(900);
+const ROUNDS: u64 = 6;
+
+fn monotonic_ns() -> i64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
+}
+
+/// The time of the last syscall in an unfinished capture; `None` while it has none.
+fn last_syscall(path: &std::path::Path) -> Option<i64> {
+    let capture = match Capture::open(path) {
+        Ok(capture) => capture,
+        Err(FormatError::Io(_) | FormatError::NotACapture { .. }) => return None,
+        Err(error) => panic!("{error}"),
+    };
+    assert!(matches!(
+        capture.completion(),
+        Completion::Unfinished { .. }
+    ));
+    let segments: Vec<u32> = capture.segments().collect();
+    let rows = segments
+        .iter()
+        .map(|&segment| capture.read::<Syscall>(segment).unwrap());
+    rows.filter_map(|rows| rows.iter().map(|row| row.ts).max())
+        .max()
+}
+
+#[test]
+fn a_killed_recorder_loses_no_more_than_the_flush_interval() {
+    needs!("syscalls", "processes");
+    let dir = tempfile::tempdir().unwrap();
+    // Some seconds of syscalls, which end by themselves: the command outlives its recorder.
+    let busy = "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); : </dev/null; done";
+    for round in 0..ROUNDS {
+        let path = dir.path().join(format!("{round}.kndl"));
+        let mut child = recorder()
+            .args(["--flush", "100ms", "-o"])
+            .arg(&path)
+            .args(["--", "sh", "-c", busy])
+            .spawn()
+            .unwrap();
+        // Reading while it is written works too, and says when there is something to lose.
+        while last_syscall(&path).is_none() {
+            assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(37 * round));
+        let killed_ns = monotonic_ns();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let last_ns = last_syscall(&path).unwrap();
+        let missing = Duration::from_nanos((killed_ns - last_ns).max(0) as u64);
+        assert!(
+            missing <= FLUSH + SLACK,
+            "round {round}: the last {missing:?} are missing"
+        );
+    }
+    eprintln!("killed {ROUNDS} recorders, each left a readable capture");
+}
