@@ -13,8 +13,7 @@ calls=${CALLS:-1000000}
 requests=${REQUESTS:-100000}
 port=${KINDLING_DEMO_REDIS_PORT:-16379}
 work=$(mktemp -d)
-redis=''
-trap 'if [ "$redis" ]; then kill "$redis"; fi; wait; rm -rf "$work"' EXIT
+trap 'rm -rf "$work"' EXIT
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
@@ -62,31 +61,29 @@ fi
 
 # ---- Redis: client and server, everything recorded ---------------------------------------------
 
+# Starts a server, prints the requests per second of GET, and ends the server.
+cat >"$work/redis.sh" <<'SCRIPT'
+redis-server --port "$1" --bind 127.0.0.1 --save '' --appendonly no >/dev/null &
+until redis-cli -p "$1" ping >/dev/null 2>&1; do sleep 0.05; done
+redis-benchmark -p "$1" -t get -n "$2" -c 50 --csv | awk -F'"' '$2 == "GET" { print $4 }'
+kill %1
+# The next server needs the port.
+wait
+SCRIPT
+
+redis_rate() { # COMMAND… that runs the program it is given
+    "$@" bash "$work/redis.sh" "$port" "$requests" 2>/dev/null
+}
+
 if has redis-server && has redis-benchmark; then
-    redis-server --port "$port" --bind 127.0.0.1 --save '' --appendonly no >/dev/null &
-    redis=$!
-    for _ in {1..100}; do
-        if redis-cli -p "$port" ping >/dev/null 2>&1; then break; fi
-        sleep 0.05
-    done
-    # Requests per second of GET.
-    get_rate() { redis-benchmark -p "$port" -t get -n "$requests" -c 50 --csv | awk -F'"' '$2 == "GET" { print $4 }'; }
-    recorded_rate() {
-        "${kindling[@]}" --all -d 600s 2>/dev/null &
-        local recorder=$!
-        sleep 3 # the programs are loaded
-        get_rate
-        kill -INT $recorder
-        wait $recorder || :
+    bare=$(best more redis_rate env)
+    redis_row() { # NAME RATE
+        printf '  %-34s %9.0f /s  %5.1f %%\n' "$1" "$2" "$(awk -v a="$2" -v b="$bare" 'BEGIN { print 100 * a / b }')"
     }
-    bare=$(best more get_rate)
-    recorded=$(best more recorded_rate)
-    echo "redis GET, $requests requests, 50 connections, the whole host recorded"
-    printf '  %-34s %9.0f /s\n' bare "$bare"
-    printf '  %-34s %9.0f /s  %5.1f %%\n' kindling-record "$recorded" "$(awk -v a="$recorded" -v b="$bare" 'BEGIN { print 100 * a / b }')"
-    kill $redis
-    wait $redis 2>/dev/null || :
-    redis=''
+    echo "redis GET, $requests requests, 50 connections, client and server recorded"
+    redis_row bare "$bare"
+    redis_row kindling-record "$(best more redis_rate "${kindling[@]}" --)"
+    redis_row "kindling-record --no-payload" "$(best more redis_rate "${kindling[@]}" --no-payload --)"
 fi
 
 # ---- replay --------------------------------------------------------------------------------------
