@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use kindling_format::{Capture, schema::Process};
+use kindling_format::{
+    Capture,
+    schema::{Process, Syscall},
+};
 
 use crate::support::{Program, needs, recorder, transcript};
 
@@ -197,4 +200,44 @@ fn names_and_command_lines_are_those_of_the_target() {
     );
     assert_eq!(last.exe.as_deref(), program.path().to_str());
     assert_eq!(last.argv, [program.path().to_str().unwrap(), "10"]);
+}
+
+#[test]
+fn the_whole_host_is_recorded_but_not_the_recorder() {
+    needs!("processes", "tasks", "syscalls");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.kndl");
+    let mut cat = Command::new("cat")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut record = recorder()
+        .arg("-o")
+        .arg(&path)
+        .args(["--all", "--no-payload", "--duration", "1s"])
+        .spawn()
+        .unwrap();
+    let mut input = cat.stdin.take().unwrap();
+    while record.try_wait().unwrap().is_none() {
+        input.write_all(b"meow\n").unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    drop(input);
+    cat.wait().unwrap();
+    // 3: recorded, but events were lost.
+    assert!(matches!(record.wait().unwrap().code(), Some(0 | 3)));
+    let capture = Capture::open(&path).unwrap();
+    assert_eq!(capture.header().options.target, "all");
+    let rows = |pid: u32| {
+        let segments = capture.segments();
+        segments
+            .map(|segment| capture.read::<Syscall>(segment).unwrap())
+            .map(|rows| rows.iter().filter(|row| row.pid == pid).count())
+            .sum::<usize>()
+    };
+    assert!(rows(cat.id()) > 20, "{} syscalls of cat", rows(cat.id()));
+    assert_eq!(rows(record.id()), 0, "syscalls of the recorder");
+    let tables = &capture.summary().unwrap().rows;
+    assert!(!tables.contains_key("payloads"), "{tables:?}");
 }

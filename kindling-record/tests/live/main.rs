@@ -9,6 +9,7 @@ mod demo;
 mod killed;
 mod lives;
 mod readers;
+mod samples;
 mod support;
 mod switches;
 mod syscalls;
