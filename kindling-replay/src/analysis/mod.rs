@@ -9,6 +9,7 @@ pub mod info;
 pub mod rpc;
 pub mod rpc_breakdown;
 pub mod rpc_call;
+mod rpc_lanes;
 pub mod rpc_stage;
 pub mod syscalls;
 pub mod threads;
