@@ -31,6 +31,9 @@ COMMANDS = [
     ["rpcs"],
     ["rpc", "slowest"],
     ["syscalls"],
+    ["cut", "--from", "10ms", "--to", "300ms", "-o", "-"],
+    ["salvage", "-o", "-"],
+    ["compact", "-o", "-"],
 ]
 TIMEOUT_S = 60
 

@@ -52,6 +52,23 @@ pub struct Header {
     /// The sources of events, and why some are missing.
     #[serde(default)]
     pub sources: Vec<Source>,
+    /// Names the recording: captures that share it are parts of one, and share their ids. Empty if
+    /// the capture is all of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub recording: String,
+    /// Which part of the recording this is, from 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub part: u32,
+    /// The hosts of a capture that was merged of several; empty if there is one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<HostPart>,
+    /// How this capture was made of others, oldest step first; empty as a recorder writes it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<String>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Default for Header {
@@ -63,6 +80,10 @@ impl Default for Header {
             start: Moment::default(),
             options: Options::default(),
             sources: Vec::new(),
+            recording: String::new(),
+            part: 0,
+            hosts: Vec::new(),
+            history: Vec::new(),
         }
     }
 }
@@ -83,6 +104,20 @@ pub struct Host {
     pub boot_id: String,
     /// The operating system's name for itself (`/etc/os-release`, `PRETTY_NAME`).
     pub os: String,
+}
+
+/// One host of a merged capture, and how its rows were told from those of the others.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HostPart {
+    /// Its number: added, times 2^22, to its process and thread ids.
+    pub number: u32,
+    /// Added to its CPUs.
+    pub cpu_base: u16,
+    /// Added to its times: they are those of the first host's clock now.
+    pub clock_shift_ns: i64,
+    /// The host.
+    pub host: Host,
 }
 
 /// One moment on three clocks.

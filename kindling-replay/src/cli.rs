@@ -64,6 +64,26 @@ pub struct SelectionArgs {
     pub container: Option<String>,
 }
 
+impl SelectionArgs {
+    /// Whether nothing was typed that leaves a part out.
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            from,
+            to,
+            pid,
+            tid,
+            comm,
+            container,
+        } = self;
+        from.is_none()
+            && to.is_none()
+            && pid.is_empty()
+            && tid.is_empty()
+            && comm.is_none()
+            && container.is_none()
+    }
+}
+
 /// How and where the answer is written.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Output")]

@@ -69,8 +69,7 @@ impl Context {
         format: Format,
         target: Target,
     ) -> anyhow::Result<Self> {
-        let jobs = args.jobs.map_or(0, NonZeroUsize::get);
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs).build();
+        let pool = worker_threads(args)?;
         let file_name = args
             .file
             .file_name()
@@ -86,7 +85,7 @@ impl Context {
             format,
             top: args.output.top,
             target,
-            pool: pool.context("cannot start worker threads")?,
+            pool,
             warnings: Mutex::default(),
             capture,
         };
@@ -222,6 +221,16 @@ fn choose_format(args: &CommonArgs, formats: &[Format]) -> Result<Format, UsageE
     Err(UsageError(format!(
         "this command has no format {word}: choose one of {words}"
     )))
+}
+
+/// The threads that decode, as many as `--jobs` says.
+///
+/// # Errors
+/// If they cannot be started.
+pub fn worker_threads(args: &CommonArgs) -> anyhow::Result<rayon::ThreadPool> {
+    let jobs = args.jobs.map_or(0, NonZeroUsize::get);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs).build();
+    pool.context("cannot start worker threads")
 }
 
 /// Opens a capture; the error is one line that says what to do next.

@@ -158,6 +158,22 @@ impl Selection {
             || self.container.is_some()
     }
 
+    /// All of the selection as options.
+    pub fn options(&self) -> String {
+        let seconds = |ns: i64| {
+            let text = format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000);
+            let text = text.trim_end_matches('0').trim_end_matches('.');
+            format!("{text}s")
+        };
+        let window = format!(
+            "--from {} --to {}",
+            seconds(self.from_ns),
+            seconds(self.to_ns)
+        );
+        let options = [window, self.thread_options()];
+        options.join(" ").trim_end().to_owned()
+    }
+
     /// The options that restrict the threads, as they are typed.
     pub fn thread_options(&self) -> String {
         let list = |name: &str, ids: &[u32]| {

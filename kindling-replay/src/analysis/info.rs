@@ -37,6 +37,8 @@ pub struct InfoReport {
     pub end_reason: Option<String>,
     /// How the started command ended, as `wait(2)` reports.
     pub exit_status: Option<i32>,
+    /// How the capture was made of others, oldest step first; empty as a recorder writes it.
+    pub history: Vec<String>,
     /// What was recorded: `command`, `pids`, `all`.
     pub target: String,
     /// The command that was started.
@@ -150,6 +152,7 @@ pub fn report(context: &Context) -> InfoReport {
         end_time: context.clock.wall(context.span.to),
         end_reason: summary.map(|summary| summary.reason.clone()),
         exit_status: summary.and_then(|summary| summary.exit_status),
+        history: header.history.clone(),
         target: header.options.target.clone(),
         command: header.options.command.clone(),
         pids: header.options.pids.clone(),

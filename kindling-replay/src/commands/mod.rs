@@ -9,10 +9,13 @@ use crate::{Outcome, cli::CommonArgs};
 
 pub mod check;
 pub mod compact;
+pub mod cut;
 pub mod events;
 pub mod flame;
 pub mod flows;
 pub mod info;
+pub mod merge;
+mod rewritten;
 pub mod rpc;
 pub mod rpcs;
 pub mod salvage;
@@ -65,6 +68,10 @@ commands! {
     Check => check,
     /// Rebuild a finished capture from an unfinished or damaged one
     Salvage => salvage,
+    /// A part of the capture, by time and threads, as a capture of its own
+    Cut => cut,
+    /// Several captures as one: parts of a recording, or recordings of several hosts
+    Merge => merge,
     /// The same rows in fewer bytes
     Compact => compact,
 }

@@ -6,6 +6,7 @@ use kindling_format::{Lost, Salvage};
 use crate::{
     Outcome,
     cli::CommonArgs,
+    commands::rewritten,
     output::Target,
     render::{table::printable, units},
 };
@@ -28,6 +29,7 @@ pub struct Args {
 /// # Errors
 /// If nothing of the file is a capture, or the new one cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+    rewritten::takes_all("salvage", &args.common)?;
     let file = &args.common.file;
     let target = Target::new(args.common.output.output.as_deref(), file)?;
     let cannot = || format!("cannot salvage {}", file.display());

@@ -89,9 +89,10 @@ fn plain_ip(ip: &str) -> &str {
 
 /// Both addresses of a TCP connection, and the network namespace if the addresses mean something in
 /// that one only.
-type Tuple = (Option<u32>, String, u16, String, u16);
+pub type Tuple = (Option<u32>, String, u16, String, u16);
 
-fn tuple(file: &File) -> Option<Tuple> {
+/// The addresses of a connected TCP socket; `None` if they are not known.
+pub fn tuple(file: &File) -> Option<Tuple> {
     let local = plain_ip(file.local_address.as_deref()?).to_owned();
     let remote = plain_ip(file.remote_address.as_deref()?).to_owned();
     let remote_port = file
@@ -102,7 +103,8 @@ fn tuple(file: &File) -> Option<Tuple> {
     Some((netns, local, file.local_port?, remote, remote_port))
 }
 
-fn mirrored((netns, local, local_port, remote, remote_port): Tuple) -> Tuple {
+/// The same connection seen from its other end.
+pub fn mirrored((netns, local, local_port, remote, remote_port): Tuple) -> Tuple {
     (netns, remote, remote_port, local, local_port)
 }
 

@@ -56,6 +56,7 @@ pub struct Traffic {
 /// Reads what went through all files, by file.
 pub fn load(context: &Context, catalog: &Catalog, connections: &Connections) -> Vec<Stream> {
     let window = context.selection.window;
+    let is_piece = !context.capture.header().recording.is_empty();
     let mut readers: BTreeMap<u32, Reader> = BTreeMap::new();
     // A row is late by at most one segment: release what is older than the segment before.
     let (mut before, mut latest) = (i64::MIN, i64::MIN);
@@ -67,7 +68,10 @@ pub fn load(context: &Context, catalog: &Catalog, connections: &Connections) -> 
             before = latest;
             latest = rows.iter().map(moment).fold(latest, i64::max);
             for row in rows {
-                let new = || Reader::new(catalog.files.get(&row.file), row.file, connections);
+                let new = || {
+                    let file = catalog.files.get(&row.file);
+                    Reader::new(file, row.file, connections, is_piece)
+                };
                 readers.entry(row.file).or_insert_with(new).hold(row);
             }
             let released = readers.par_iter_mut();
@@ -103,14 +107,15 @@ struct Reader {
     opened: bool,
     closed: bool,
     held: Vec<Payload>,
-    /// Offsets behind the last bytes that were received and sent.
-    seen: [u64; 2],
+    /// Offsets behind the last bytes that were received and sent; `None` where the capture is a
+    /// piece of a recording, and nothing was seen yet.
+    seen: [Option<u64>; 2],
     traffic: BTreeMap<u32, Traffic>,
     state: Option<(&'static str, Role, bool, Conversation)>,
 }
 
 impl Reader {
-    fn new(file: Option<&File>, id: u32, connections: &Connections) -> Self {
+    fn new(file: Option<&File>, id: u32, connections: &Connections, is_piece: bool) -> Self {
         let kind = file.map(|file| file.kind);
         Self {
             file: id,
@@ -128,7 +133,11 @@ impl Reader {
             opened: file.is_some_and(|file| file.open_ts.is_some()),
             closed: file.is_some_and(|file| file.close_ts.is_some()),
             held: Vec::new(),
-            seen: [0, 0],
+            seen: if is_piece {
+                [None, None]
+            } else {
+                [Some(0), Some(0)]
+            },
             traffic: BTreeMap::new(),
             state: None,
         }
@@ -204,7 +213,11 @@ impl Reader {
         if self.role.is_some_and(|known| known != role) {
             return;
         }
-        let from_start = self.opened && self.seen == [0, 0] && row.offset == 0;
+        let is_first = self
+            .seen
+            .iter()
+            .all(|seen| seen.is_none_or(|seen| seen == 0));
+        let from_start = self.opened && is_first && row.offset == 0;
         let begins = |protocol: &&&dyn crate::protocol::Protocol| {
             protocol.begins(Side::Request, &row.data)
                 || from_start && protocol.begins_weakly(&row.data)
@@ -227,8 +240,9 @@ impl Reader {
             Direction::Out => sent,
         };
         let end = row.offset.saturating_add(row.size);
-        let news = end.saturating_sub(*seen);
-        *seen = end.max(*seen);
+        let before = seen.unwrap_or(row.offset);
+        let news = end.saturating_sub(before);
+        *seen = Some(end.max(before));
         let moment = moment(row);
         if !window.contains(moment) {
             return;
@@ -295,7 +309,7 @@ mod tests {
             open_ts: Some(0),
             ..File::default()
         };
-        Reader::new(Some(&file), 1, &Connections::default())
+        Reader::new(Some(&file), 1, &Connections::default(), false)
     }
 
     #[test]

@@ -8,13 +8,14 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use kindling_format::schema::{Switch, Syscall, Wakeup};
+use kindling_format::schema::{Process, Switch, Syscall, Wakeup};
 use rayon::prelude::*;
 
 use crate::{
     context::Context,
     model::{
         catalog::{Catalog, ThreadLife, ThreadSet},
+        host::local_id,
         loss::LossMap,
         slice::Slice,
         stack::Stacks,
@@ -228,7 +229,8 @@ fn tracks<'a>(context: &Context, catalog: &'a Catalog, set: &ThreadSet) -> Vec<T
         .map(|life| {
             let process = catalog.process_at(life.pid, life.start_ts);
             // Kernel threads are children of kthreadd, whose pid is 2.
-            let kernel_thread = life.pid == 2 || process.is_some_and(|process| process.ppid == 2);
+            let of_kthreadd = |process: &Process| local_id(process.ppid) == 2;
+            let kernel_thread = local_id(life.pid) == 2 || process.is_some_and(of_kthreadd);
             Track::new(life, kernel_thread, context.span, context.selection.window)
         })
         .collect()

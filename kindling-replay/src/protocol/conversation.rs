@@ -152,16 +152,17 @@ enum Opaque {
 
 impl Conversation {
     /// A conversation whose requests begin at offset `requests` and whose responses, of whatever was
-    /// asked before, at offset `responses`. `from_start`: nothing was asked before.
+    /// asked before, at offset `responses`, or where the first one is. `from_start`: nothing was asked
+    /// before.
     pub fn new(
         protocol: &'static dyn Protocol,
         requests: u64,
-        responses: u64,
+        responses: Option<u64>,
         from_start: bool,
     ) -> Self {
         let before = (!from_start).then_some(Open::Unseen(None));
         Self {
-            requests: Cutter::new(protocol, Side::Request, requests),
+            requests: Cutter::new(protocol, Side::Request, Some(requests)),
             responses: Cutter::new(protocol, Side::Response, responses),
             exchanges: Vec::new(),
             endpoints: BTreeMap::new(),

@@ -79,8 +79,8 @@ pub struct Cutter {
     consumed: usize,
     /// Offset of the next byte to consume.
     position: u64,
-    /// Offset behind the last byte that was pushed.
-    pushed: u64,
+    /// Offset behind the last byte that was pushed; `None` if any may be the first.
+    pushed: Option<u64>,
     skip: u64,
     /// Where the message in progress began.
     start: Option<Mark>,
@@ -97,8 +97,9 @@ enum Piece {
 }
 
 impl Cutter {
-    /// A cutter for one side of a connection, from the byte at `offset` on.
-    pub fn new(protocol: &'static dyn Protocol, side: Side, offset: u64) -> Self {
+    /// A cutter for one side of a connection, from the byte at `offset` on; from the first that is
+    /// pushed if that is not known.
+    pub fn new(protocol: &'static dyn Protocol, side: Side, offset: Option<u64>) -> Self {
         Self {
             protocol,
             side,
@@ -107,7 +108,7 @@ impl Cutter {
             ready: VecDeque::new(),
             buffer: Vec::new(),
             consumed: 0,
-            position: offset,
+            position: offset.unwrap_or(0),
             pushed: offset,
             skip: 0,
             start: None,
@@ -131,7 +132,10 @@ impl Cutter {
             transfer,
         } = chunk;
         data.truncate(usize::try_from(size).unwrap_or(usize::MAX));
-        let pushed = self.pushed;
+        let pushed = self.pushed.unwrap_or(offset);
+        if self.pushed.is_none() {
+            self.position = offset;
+        }
         let end = offset.saturating_add(size);
         if end <= pushed {
             return;
@@ -152,7 +156,7 @@ impl Cutter {
             self.pieces
                 .push_back(Piece::Hole(moved - recorded, transfer));
         }
-        self.pushed = end;
+        self.pushed = Some(end);
     }
 
     /// The next event, or `None` until more is pushed. While the cutter is lost, `resync` says whether
@@ -186,7 +190,7 @@ impl Cutter {
     /// Where the stream ends so far.
     pub fn end_of_stream(&self) -> Mark {
         Mark {
-            offset: self.pushed,
+            offset: self.pushed.unwrap_or(self.position),
             transfer: self.transfer,
         }
     }

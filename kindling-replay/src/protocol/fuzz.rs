@@ -10,7 +10,7 @@ pub(super) fn cut_with(
     context: &Context<'_>,
 ) -> Vec<String> {
     let run = |step: usize| {
-        let mut cutter = Cutter::new(protocol, side, 0);
+        let mut cutter = Cutter::new(protocol, side, Some(0));
         let mut events = Vec::new();
         for (at, piece) in bytes.as_bytes().chunks(step).enumerate() {
             cutter.push(chunk((at * step) as u64, piece.len() as u64, piece));
@@ -153,7 +153,7 @@ fn no_bytes_panic_and_every_byte_is_accounted_for() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     for round in 0..40_000 {
         let protocol = PROTOCOLS[round % PROTOCOLS.len()];
-        let mut conversation = Conversation::new(protocol, 0, 0, round % 3 != 0);
+        let mut conversation = Conversation::new(protocol, 0, Some(0), round % 3 != 0);
         let mut offsets = [0_u64; 2];
         for at in 0..random.below(12) {
             let side = if random.below(2) == 0 {

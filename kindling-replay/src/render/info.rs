@@ -82,6 +82,7 @@ fn facts(report: &InfoReport) -> Vec<(&'static str, String)> {
         ("duration", units::duration(capture.duration_ns)),
         ("state", end),
         ("target", target(report)),
+        ("history", report.history.join("; ")),
         (
             "threads",
             format!("{} in {} processes", report.threads, report.processes),

@@ -7,7 +7,7 @@ use crate::protocol::{http::Http, redis::Redis};
 /// recorded of a chunk, and what follows it was moved but not recorded; a chunk that is all behind
 /// `|` left no row. Each chunk takes 5 ns, 10 ns apart.
 fn run(protocol: &'static dyn Protocol, script: &[&str]) -> (Conversation, [u64; 2]) {
-    let mut conversation = Conversation::new(protocol, 0, 0, true);
+    let mut conversation = Conversation::new(protocol, 0, Some(0), true);
     let mut offsets = [0, 0];
     for (at, line) in script.iter().enumerate() {
         let (side, text) = match line.split_at(1) {
@@ -275,7 +275,7 @@ fn responses_that_were_not_recorded_are_unknown() {
 
 #[test]
 fn a_connection_older_than_the_recording_may_owe_answers() {
-    let mut conversation = Conversation::new(&Redis, 0, 0, false);
+    let mut conversation = Conversation::new(&Redis, 0, Some(0), false);
     let chunk = |data: &str, offset, ts| Chunk {
         offset,
         size: data.len() as u64,
