@@ -29,6 +29,7 @@ Examples:
   kindling-record -o redis.kndl --pid 812 -d 10s   record a running process for ten seconds
   kindling-record --no-payload --all -d 2s -o a.kndl
   kindling-record -o - --pid 812 -d 5s | ssh laptop 'cat > redis.kndl'
+  kindling-record --rotate 256M --keep 8 -o web.kndl --pid 812
   kindling-record doctor                           what this host can record
 
 Exit codes: 0 recorded, 1 failed, 2 wrong usage, 3 recorded, but events were lost.";
@@ -103,9 +104,40 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) fsync: Option<Duration>,
 
+    /// Begin another file after this size or time, for example 256M, 60s or 256M,10m: FILE becomes
+    /// FILE.000000.kndl and so on, each complete by itself; kindling-replay merge puts them together.
+    #[arg(long, value_name = "SIZE|TIME", value_delimiter = ',', value_parser = parse_rotation)]
+    pub(crate) rotate: Vec<Rotation>,
+
+    /// With --rotate, keep only the newest N files.
+    #[arg(long, value_name = "N", requires = "rotate", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) keep: Option<u32>,
+
     /// The command to start and record, with its arguments.
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) argv: Vec<String>,
+}
+
+/// When a file is long enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rotation {
+    Bytes(u64),
+    Time(Duration),
+}
+
+/// A size ends with `K`, `M` or `G`, a time with a small letter; `m` is minutes.
+fn parse_rotation(text: &str) -> Result<Rotation, String> {
+    let is_size = text.ends_with(['K', 'M', 'G', 'B']);
+    let rotation = match is_size {
+        true => Rotation::Bytes(parse_size(text)?),
+        false => Rotation::Time(parse_duration(text)?),
+    };
+    match rotation {
+        Rotation::Bytes(0) | Rotation::Time(Duration::ZERO) => {
+            Err("expected more than nothing, for example 256M or 60s".into())
+        }
+        rotation => Ok(rotation),
+    }
 }
 
 /// A length of time: a number with `ns`, `us`, `ms`, `s` (the default), `m` or `h`.
@@ -174,6 +206,17 @@ mod tests {
         assert_eq!(parse_size("64M"), Ok(64 << 20));
         assert_eq!(parse_size("1KiB"), Ok(1024));
         assert!(parse_size("64Q").is_err());
+    }
+
+    #[test]
+    fn files_are_rotated_by_size_and_time() {
+        let mebibytes = Rotation::Bytes(256 << 20);
+        let minutes = Rotation::Time(Duration::from_secs(120));
+        assert_eq!(parse_rotation("256M"), Ok(mebibytes));
+        assert_eq!(parse_rotation("2m"), Ok(minutes));
+        assert!(parse_rotation("0s").is_err());
+        let cli = Cli::parse_from(["kindling-record", "--rotate", "256M,2m", "--all"]);
+        assert_eq!(cli.record.rotate, [mebibytes, minutes]);
     }
 
     #[test]

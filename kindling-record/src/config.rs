@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::{cli::RecordArgs, unwind};
+use crate::{
+    cli::{RecordArgs, Rotation},
+    unwind,
+};
 
 /// What to record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +31,15 @@ pub(crate) enum Destination {
     Stdout,
 }
 
+impl std::fmt::Display for Destination {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Destination::File(path) => path.display().fmt(f),
+            Destination::Stdout => f.write_str("standard output"),
+        }
+    }
+}
+
 /// A recording that makes sense.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RecordConfig {
@@ -45,6 +57,10 @@ pub(crate) struct RecordConfig {
     pub(crate) flush: Duration,
     /// How often written bytes are forced to the disk; `None` leaves it to the operating system.
     pub(crate) fsync: Option<Duration>,
+    /// When another file begins; never, if empty.
+    pub(crate) rotate: Vec<Rotation>,
+    /// How many files are kept; `None` for all.
+    pub(crate) keep: Option<u32>,
 }
 
 /// A command line that asks for nothing that can be done.
@@ -58,6 +74,8 @@ pub(crate) enum UsageError {
     NoProcess(u32),
     #[error("standard output is a terminal: redirect it, or name a file with -o")]
     Terminal,
+    #[error("--rotate writes several files: name them with -o FILE, not -o -")]
+    RotatedPipe,
 }
 
 /// A ring's size is a power of two of at least a page.
@@ -90,6 +108,8 @@ impl RecordConfig {
             buffer_bytes: args.buffer,
             flush: args.flush,
             fsync: args.fsync,
+            rotate: args.rotate.clone(),
+            keep: args.keep,
         })
     }
 
@@ -119,6 +139,9 @@ fn target(args: &RecordArgs) -> Result<Target, UsageError> {
 fn destination(args: &RecordArgs) -> Result<Destination, UsageError> {
     if args.output.as_os_str() != "-" {
         return Ok(Destination::File(args.output.clone()));
+    }
+    if !args.rotate.is_empty() {
+        return Err(UsageError::RotatedPipe);
     }
     if std::io::IsTerminal::is_terminal(&std::io::stdout()) {
         return Err(UsageError::Terminal);

@@ -86,6 +86,8 @@ fn trial() -> RecordConfig {
         buffer_bytes: 1 << 20,
         flush: std::time::Duration::from_secs(1),
         fsync: None,
+        rotate: Vec::new(),
+        keep: None,
     }
 }
 

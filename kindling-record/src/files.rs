@@ -49,6 +49,13 @@ impl Files {
         }
         rows.push(file);
     }
+
+    /// Adds the last row of every open file once more, for a capture that begins.
+    pub(crate) fn repeat(&self, rows: &mut FileColumns) {
+        for file in self.open.values() {
+            rows.push(file.clone());
+        }
+    }
 }
 
 /// A socket that is closing has lost its addresses; what was known of a file stays known.

@@ -16,6 +16,7 @@ mod event {
     pub(super) const EXEC: u8 = 3;
     pub(super) const EXIT: u8 = 5;
     pub(super) const END: u8 = 7;
+    pub(super) const LOOK: u8 = 8;
 }
 const NO_SYSCALL: u16 = 0xffff;
 
@@ -92,7 +93,7 @@ impl Lives {
     }
 
     fn thread_row(&self, record: &Record<'_, layout::kd_task>, ts: i64, event: u8) -> Thread {
-        let looked_up = event == event::FOUND;
+        let looked_up = event == event::FOUND || event == event::LOOK;
         let ended = event == event::EXIT || event == event::END;
         let syscall: u16 = get!(record, kd_task, syscall);
         Thread {
@@ -172,6 +173,23 @@ impl Lives {
             _ => {}
         }
         process
+    }
+
+    /// Adds the last row of everything that is alive once more, for a file that begins.
+    pub(crate) fn repeat(&self, processes: &mut ProcessColumns, threads: &mut ThreadColumns) {
+        // The encoder puts them in order.
+        for process in self.processes.values() {
+            processes.push(process.clone());
+        }
+        for thread in self.threads.values() {
+            // What was looked up was so then; a new look follows.
+            threads.push(Thread {
+                state: None,
+                on_cpu: None,
+                syscall: None,
+                ..thread.clone()
+            });
+        }
     }
 
     /// Whether a thread of the target is alive.
