@@ -50,7 +50,7 @@ pub(crate) struct WriteOptions {
 }
 
 enum Message {
-    Batch(Batch),
+    Batch(Box<Batch>),
     /// The current part ends so, and another begins.
     Next(Box<(Summary, NewPart)>),
 }
@@ -112,7 +112,7 @@ impl Encoder {
 
     /// Hands over a batch; waits if the queue is full. `false` if nothing can be written any more.
     pub(crate) fn send(&self, batch: Batch) -> bool {
-        self.message(Message::Batch(batch))
+        self.message(Message::Batch(Box::new(batch)))
     }
 
     /// Ends the current part with `summary` and begins another; `false` likewise.
@@ -177,7 +177,7 @@ impl Parts {
     fn write_all(&mut self, messages: &Receiver<Message>) -> Result<()> {
         for message in messages {
             let written = match message {
-                Message::Batch(batch) => self.write(batch),
+                Message::Batch(batch) => self.write(*batch),
                 Message::Next(next) => {
                     let (summary, next) = *next;
                     self.namer.next_part();

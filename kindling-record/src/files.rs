@@ -52,9 +52,8 @@ impl Files {
 
     /// Adds the last row of every open file once more, for a capture that begins.
     pub(crate) fn repeat(&self, rows: &mut FileColumns) {
-        for file in self.open.values() {
-            rows.push(file.clone());
-        }
+        let open = self.open.values().cloned();
+        open.for_each(|file| rows.push(file));
     }
 }
 

@@ -178,18 +178,16 @@ impl Lives {
     /// Adds the last row of everything that is alive once more, for a file that begins.
     pub(crate) fn repeat(&self, processes: &mut ProcessColumns, threads: &mut ThreadColumns) {
         // The encoder puts them in order.
-        for process in self.processes.values() {
-            processes.push(process.clone());
-        }
-        for thread in self.threads.values() {
-            // What was looked up was so then; a new look follows.
-            threads.push(Thread {
-                state: None,
-                on_cpu: None,
-                syscall: None,
-                ..thread.clone()
-            });
-        }
+        let alive = self.processes.values().cloned();
+        alive.for_each(|process| processes.push(process));
+        // What was looked up was so then; a new look follows.
+        let alive = self.threads.values().cloned().map(|thread| Thread {
+            state: None,
+            on_cpu: None,
+            syscall: None,
+            ..thread
+        });
+        alive.for_each(|thread| threads.push(thread));
     }
 
     /// Whether a thread of the target is alive.
