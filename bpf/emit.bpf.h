@@ -70,6 +70,13 @@ static __always_inline struct thread_state *state_of(struct task_struct *task)
 	return bpf_task_storage_get(&threads, task, NULL, 0);
 }
 
+static __always_inline bool current_is_target(void)
+{
+	struct thread_state *thread = state_of(bpf_get_current_task_btf());
+
+	return thread && thread->target;
+}
+
 static __always_inline struct text_scratch *text_of(u32 context)
 {
 	return bpf_map_lookup_elem(&text_scratch, &context);

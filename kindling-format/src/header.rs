@@ -15,7 +15,7 @@ pub const SUMMARY_MEMBER: &str = "summary.json";
 pub const INDEX_MEMBER: &str = "index.parquet";
 
 /// The version that this crate writes, and the newest that it reads.
-pub const FORMAT: FormatVersion = FormatVersion { major: 1, minor: 0 };
+pub const FORMAT: FormatVersion = FormatVersion { major: 1, minor: 1 };
 
 /// A version of the format. A reader reads every minor of its own major.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -136,12 +136,19 @@ pub struct Moment {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Options {
-    /// The target in words: `command`, `pids`, `all`.
+    /// The target in words: `all`, or those of `command`, `pids`, `comms`, `cgroups` and
+    /// `containers` that were named, separated by commas.
     pub target: String,
     /// The command that was started, with its arguments.
     pub command: Vec<String>,
     /// The processes that were named.
     pub pids: Vec<u32>,
+    /// The names of processes that were named.
+    pub comms: Vec<String>,
+    /// The cgroups that were named.
+    pub cgroups: Vec<String>,
+    /// The containers that were named.
+    pub containers: Vec<String>,
     /// The most bytes kept of one payload; 0 if payloads were off.
     pub payload_bytes: u32,
     /// Stack samples per second and CPU; 0 if sampling was off.

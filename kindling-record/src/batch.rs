@@ -3,16 +3,19 @@
 use std::collections::HashMap;
 
 use kindling_format::schema::{
-    Argument, ArgumentColumns, Clock, ClockColumns, Direction, FileColumns, LossColumns, Mode,
-    OverheadColumns, Payload, PayloadColumns, ProcessColumns, Sample, SampleColumns, Switch,
-    SwitchColumns, Syscall, SyscallColumns, ThreadColumns, Wakeup, WakeupColumns,
+    Argument, ArgumentColumns, Clock, ClockColumns, Direction, FileColumns, IoUringColumns,
+    LossColumns, Mode, OverheadColumns, Payload, PayloadColumns, ProcessColumns, Sample,
+    SampleColumns, Switch, SwitchColumns, Syscall, SyscallColumns, TcpColumns, ThreadColumns,
+    Wakeup, WakeupColumns,
 };
 
 use crate::{
     files::Files,
+    io_uring,
     lives::{Lives, SpaceEvent},
     mappings::{self, MappedFile},
     raw::{Kind, Record, get, kind, layout, numbers},
+    tcp,
     unwind::StackMemory,
 };
 
@@ -56,6 +59,8 @@ pub(crate) struct Batch {
     pub(crate) syscalls: SyscallColumns,
     pub(crate) arguments: ArgumentColumns,
     pub(crate) payloads: PayloadColumns,
+    pub(crate) io_uring: IoUringColumns,
+    pub(crate) tcp: TcpColumns,
     pub(crate) switches: SwitchColumns,
     pub(crate) wakeups: WakeupColumns,
     pub(crate) samples: SampleColumns,
@@ -80,6 +85,7 @@ impl Batch {
         lengths
             .into_iter()
             .chain([self.payloads.len(), self.arguments.len()])
+            .chain([self.io_uring.len(), self.tcp.len()])
             .max()
             .unwrap_or(0)
     }
@@ -145,6 +151,9 @@ impl Drain {
             Some(Kind::File) => self.file(bytes),
             Some(Kind::Arg) => self.argument(bytes),
             Some(Kind::Payload) => self.payload(bytes),
+            Some(Kind::Tcp) => self.tcp(bytes),
+            Some(Kind::IoUring) => self.io_uring(bytes),
+            Some(Kind::Cgroup) => self.cgroup(bytes),
             None => None,
         };
         if done.is_none() {
@@ -308,6 +317,23 @@ impl Drain {
                 .get(..get!(record, kd_payload, len) as usize)?
                 .to_vec(),
         });
+        Some(())
+    }
+
+    fn cgroup(&mut self, bytes: &[u8]) -> Option<()> {
+        self.lives.cgroup(&Record::split(bytes)?);
+        Some(())
+    }
+
+    fn tcp(&mut self, bytes: &[u8]) -> Option<()> {
+        let record = Record::<layout::kd_tcp>::split(bytes)?;
+        self.batch.tcp.push(tcp::row(&record));
+        Some(())
+    }
+
+    fn io_uring(&mut self, bytes: &[u8]) -> Option<()> {
+        let record = Record::<layout::kd_uring>::split(bytes)?;
+        self.batch.io_uring.push(io_uring::row(&record));
         Some(())
     }
 

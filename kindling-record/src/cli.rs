@@ -27,6 +27,7 @@ const EXAMPLES: &str = "\
 Examples:
   kindling-record -o build.kndl -- make -j4        record a command and all its children
   kindling-record -o redis.kndl --pid 812 -d 10s   record a running process for ten seconds
+  kindling-record --comm nginx --container web      a union; later ones too, until Ctrl-C
   kindling-record --no-payload --all -d 2s -o a.kndl
   kindling-record -o - --pid 812 -d 5s | ssh laptop 'cat > redis.kndl'
   kindling-record doctor                           what this host can record
@@ -61,8 +62,22 @@ pub(crate) struct RecordArgs {
     #[arg(short, long, value_name = "PID", value_delimiter = ',', num_args = 1..)]
     pub(crate) pid: Vec<u32>,
 
+    /// Record the processes with this name, as ps shows it, also those that start later.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1..)]
+    pub(crate) comm: Vec<String>,
+
+    /// Record what is in this cgroup (v2) or below it, now and later: a path as in
+    /// /proc/PID/cgroup, or the directory.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cgroup: Vec<PathBuf>,
+
+    /// Record a running container (docker, containerd, cri-o, podman, crun, runc), by its name or
+    /// the beginning of its id.
+    #[arg(long, value_name = "ID")]
+    pub(crate) container: Vec<String>,
+
     /// Record every process of the host but the recorder.
-    #[arg(short, long, conflicts_with_all = ["pid", "argv"])]
+    #[arg(short, long, conflicts_with_all = ["pid", "comm", "cgroup", "container", "argv"])]
     pub(crate) all: bool,
 
     /// Stop after this time, for example 10s, 500ms or 2m.

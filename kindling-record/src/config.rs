@@ -2,24 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::{cli::RecordArgs, unwind};
-
-/// What to record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Target {
-    /// A command that the recorder starts.
-    Command(Vec<String>),
-    /// Processes that run already.
-    Pids(Vec<u32>),
-    /// Every process but the recorder.
-    All,
-}
-
-impl Target {
-    pub(crate) fn is_all(&self) -> bool {
-        *self == Target::All
-    }
-}
+use crate::{
+    cli::RecordArgs,
+    target::{Target, TargetError},
+    unwind,
+};
 
 /// Where the capture goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,14 +37,17 @@ pub(crate) struct RecordConfig {
 /// A command line that asks for nothing that can be done.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum UsageError {
-    #[error("nothing to record: name a command after --, or --pid PID, or --all")]
-    NoTarget,
-    #[error("a command and --pid exclude each other: start the command, then name its pid")]
-    TwoTargets,
-    #[error("there is no process {0}: see ps")]
-    NoProcess(u32),
+    #[error(transparent)]
+    Target(#[from] TargetError),
     #[error("standard output is a terminal: redirect it, or name a file with -o")]
     Terminal,
+}
+
+impl UsageError {
+    /// Whether the command line was right, and what it names is not there.
+    pub(crate) fn is_failure(&self) -> bool {
+        matches!(self, UsageError::Target(error) if *error != TargetError::Nothing)
+    }
 }
 
 /// A ring's size is a power of two of at least a page.
@@ -72,7 +62,7 @@ impl RecordConfig {
     /// [`UsageError`] says what to type instead.
     pub(crate) fn new(args: &RecordArgs) -> Result<Self, UsageError> {
         Ok(Self {
-            target: target(args)?,
+            target: Target::new(args)?,
             destination: destination(args)?,
             duration: args.duration,
             payload_bytes: if args.no_payload {
@@ -100,22 +90,6 @@ impl RecordConfig {
     }
 }
 
-fn target(args: &RecordArgs) -> Result<Target, UsageError> {
-    match (args.argv.is_empty(), args.pid.is_empty(), args.all) {
-        (true, true, true) => Ok(Target::All),
-        (false, true, _) => Ok(Target::Command(args.argv.clone())),
-        (true, false, _) => {
-            let gone = |pid: &&u32| !std::path::Path::new(&format!("/proc/{pid}")).exists();
-            match args.pid.iter().find(gone) {
-                Some(&pid) => Err(UsageError::NoProcess(pid)),
-                None => Ok(Target::Pids(args.pid.clone())),
-            }
-        }
-        (false, false, _) => Err(UsageError::TwoTargets),
-        (true, true, false) => Err(UsageError::NoTarget),
-    }
-}
-
 fn destination(args: &RecordArgs) -> Result<Destination, UsageError> {
     if args.output.as_os_str() != "-" {
         return Ok(Destination::File(args.output.clone()));
@@ -135,20 +109,6 @@ mod tests {
     fn parse(args: &[&str]) -> Result<RecordConfig, UsageError> {
         let line = ["kindling-record", "-o", "x"].iter().chain(args);
         RecordConfig::new(&crate::cli::Cli::parse_from(line).record)
-    }
-
-    #[test]
-    fn a_recording_has_one_kind_of_target() {
-        assert_eq!(parse(&[]), Err(UsageError::NoTarget));
-        assert_eq!(
-            parse(&["--pid", "1", "--", "ls"]),
-            Err(UsageError::TwoTargets)
-        );
-        assert_eq!(
-            parse(&["--pid", "4000000"]),
-            Err(UsageError::NoProcess(4_000_000))
-        );
-        assert!(parse(&["--all"]).unwrap().target.is_all());
     }
 
     #[test]

@@ -14,8 +14,8 @@ use anyhow::{Context, Result, anyhow};
 use kindling_format::{
     CaptureWriter, EncodedMember, FormatError, Header, Summary,
     schema::{
-        Argument, Clock, File, Loss, Overhead, Payload, Process, Sample, Switch, Syscall, Table,
-        Thread, Wakeup,
+        Argument, Clock, File, IoUring, Loss, Overhead, Payload, Process, Sample, Switch, Syscall,
+        Table, Tcp, Thread, Wakeup,
     },
 };
 
@@ -182,6 +182,8 @@ fn encode(batch: Batch) -> Result<Vec<EncodedMember>, FormatError> {
         Syscall::encode(batch.syscalls)?,
         Argument::encode(batch.arguments)?,
         Payload::encode(batch.payloads)?,
+        IoUring::encode(batch.io_uring)?,
+        Tcp::encode(batch.tcp)?,
         Switch::encode(batch.switches)?,
         Wakeup::encode(batch.wakeups)?,
         Sample::encode(batch.samples)?,

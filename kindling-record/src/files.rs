@@ -141,7 +141,7 @@ fn describe_socket(record: &Record<'_, layout::kd_file>, text: &[u8], file: &mut
     }
 }
 
-fn address(family: u16, bytes: &[u8]) -> Option<String> {
+pub(crate) fn address(family: u16, bytes: &[u8]) -> Option<String> {
     if family == AF_INET {
         return bytes
             .first_chunk::<4>()

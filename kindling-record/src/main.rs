@@ -9,12 +9,14 @@ mod cli;
 mod clocks;
 mod command;
 mod config;
+mod containers;
 mod cost;
 mod cpus;
 mod doctor;
 mod encoder;
 mod files;
 mod host;
+mod io_uring;
 mod lives;
 mod mappings;
 mod output;
@@ -25,6 +27,8 @@ mod skeleton;
 mod sources;
 mod spec;
 mod symbols;
+mod target;
+mod tcp;
 mod unwind;
 
 use std::{
@@ -39,7 +43,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::{
     cli::{Cli, Command},
-    config::{Destination, RecordConfig, UsageError},
+    config::{Destination, RecordConfig},
     session::Outcome,
 };
 
@@ -58,8 +62,7 @@ fn main() -> ExitCode {
             Ok(config) => record(&config),
             Err(error) => {
                 report(&error);
-                let is_gone = matches!(error, UsageError::NoProcess(_));
-                return ExitCode::from(if is_gone { FAILED } else { USAGE });
+                return ExitCode::from(if error.is_failure() { FAILED } else { USAGE });
             }
         },
     };

@@ -16,6 +16,7 @@ use perf_event::{Builder, Counter, events::Software};
 use crate::{
     config::RecordConfig,
     cpus::Cpus,
+    io_uring,
     raw::Kind,
     skeleton::{KindlingSkel, KindlingSkelBuilder, OpenKindlingSkel},
     sources::{Missing, PROGRAMS, SAMPLES, SourceSpec},
@@ -36,6 +37,8 @@ pub(crate) struct Probes<'obj> {
     iterator: Option<Link>,
     samplers: Vec<Counter>,
     last_lost: Vec<[u64; 16]>,
+    /// How many processes had joined the target when it was last looked at.
+    joined: u64,
 }
 
 /// How a process of the target is found, as in `maps.bpf.h`.
@@ -88,6 +91,7 @@ impl<'obj> Probes<'obj> {
             iterator: None,
             samplers: Vec::new(),
             last_lost: vec![[0; 16]; cpus.highest + 1],
+            joined: 0,
         };
         let mut attached: Attached = missing
             .into_iter()
@@ -162,6 +166,43 @@ impl<'obj> Probes<'obj> {
             .update(&pid.to_ne_bytes(), &[kind as u8], MapFlags::ANY)
             .with_context(|| format!("cannot add process {pid} to the target"))?;
         self.find_threads()
+    }
+
+    /// Adds every process of these names and cgroups to the target, now and from now on.
+    ///
+    /// # Errors
+    /// If the kernel's lists of targets are full or the iterator fails.
+    pub(crate) fn add_open_targets(&mut self, comms: &[String], cgroups: &[u64]) -> Result<u64> {
+        let maps = &self.skeleton.maps;
+        for comm in comms {
+            maps.target_comms
+                .update(&comm_key(comm), &[1], MapFlags::ANY)
+                .with_context(|| format!("cannot add the name {comm} to the target"))?;
+        }
+        for cgroup in cgroups {
+            maps.target_cgroups
+                .update(&cgroup.to_ne_bytes(), &[1], MapFlags::ANY)
+                .context("cannot add a cgroup to the target")?;
+        }
+        self.find_threads()
+    }
+
+    /// Looks for the other threads of processes that joined the target since the last call.
+    ///
+    /// # Errors
+    /// If the iterator fails.
+    pub(crate) fn find_joined(&mut self) -> Result<()> {
+        let joined = self
+            .skeleton
+            .maps
+            .bss_data
+            .as_deref()
+            .map_or(0, |bss| bss.joined);
+        if joined != self.joined {
+            self.joined = joined;
+            self.find_threads()?;
+        }
+        Ok(())
     }
 
     /// Marks all threads of the target that exist, until no new one turns up.
@@ -258,6 +299,7 @@ fn try_source(source: &SourceSpec, config: &RecordConfig, cpus: &Cpus) -> Result
         iterator: None,
         samplers: Vec::new(),
         last_lost: Vec::new(),
+        joined: 0,
     };
     probes.attach_source(source, config, cpus)
 }
@@ -327,10 +369,15 @@ fn configure(open: &mut OpenKindlingSkel<'_>, config: &RecordConfig, cpus: &Cpus
         return;
     };
     settings.cfg_all = config.target.is_all();
+    if let Some(chosen) = config.target.chosen() {
+        settings.cfg_comms = !chosen.comms.is_empty();
+        settings.cfg_cgroups = !chosen.cgroup_ids.is_empty();
+    }
     settings.cfg_payloads = config.payload_bytes > 0;
     settings.cfg_switch_stacks = config.switch_stacks;
     settings.cfg_payload_bytes = config.payload_bytes;
     settings.cfg_stack_bytes = config.stack_bytes;
+    settings.cfg_uring_files = io_uring::operations_on_files();
     settings.cfg_self_tgid = std::process::id();
     for (cpu, &domain) in cpus
         .domain_of
@@ -343,6 +390,15 @@ fn configure(open: &mut OpenKindlingSkel<'_>, config: &RecordConfig, cpus: &Cpus
     if let Some(table) = kindling_format::syscalls::table(std::env::consts::ARCH) {
         spec::fill(table, &mut settings.cfg_syscalls);
     }
+}
+
+/// A name as the kernel keeps it: at most 15 bytes, and zeros.
+fn comm_key(comm: &str) -> [u8; 16] {
+    let mut key = [0; 16];
+    for (to, from) in key.iter_mut().take(15).zip(comm.bytes()) {
+        *to = from;
+    }
+    key
 }
 
 fn create_rings(config: &RecordConfig, cpus: &Cpus) -> libbpf_rs::Result<Vec<MapHandle>> {

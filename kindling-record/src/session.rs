@@ -21,7 +21,7 @@ use crate::{
     batch::Drain,
     clocks,
     command::{HeldCommand, RunningCommand},
-    config::{RecordConfig, Target},
+    config::RecordConfig,
     cost::{self, CostMeter},
     cpus::Cpus,
     doctor::to_source,
@@ -31,6 +31,7 @@ use crate::{
     output::{self, Output},
     probes::{Attached, Probes, TargetKind},
     sources::{MAPPINGS, Missing},
+    target::{Chosen, Target},
 };
 
 /// A round that finds more than this part of a ring full is followed by the next at once.
@@ -66,10 +67,9 @@ pub(crate) struct Outcome {
 pub(crate) fn run(config: &RecordConfig, stop: &AtomicBool) -> Result<Outcome> {
     let cpus = Cpus::of_host();
     // The command's process is made first: it is not to inherit the rings.
-    let held = match &config.target {
-        Target::Command(argv) => Some(HeldCommand::start(argv).context("cannot start a process")?),
-        _ => None,
-    };
+    let command = config.target.command();
+    let held = command.map(HeldCommand::start).transpose();
+    let held = held.context("cannot start a process")?;
     let mut objects = [MaybeUninit::uninit(), MaybeUninit::uninit()];
     let (probes, attached) = Probes::attach(&mut objects, config, &cpus)?;
     let (mappings, mapping_source) = open_mappings(&cpus);
@@ -151,6 +151,7 @@ impl Session<'_, '_> {
         };
         let reason = loop {
             let busy = self.round();
+            self.probes.find_joined()?;
             if !self.keep_up() {
                 break "the capture could not be written";
             }
@@ -170,30 +171,40 @@ impl Session<'_, '_> {
 
     /// Marks the target; from here on its events arrive.
     fn begin(&mut self, held: Option<HeldCommand>) -> Result<Option<RunningCommand>> {
+        if let Some(held) = &held {
+            self.drain.borrow_mut().lives.held = Some(held.pid());
+            self.probes.add_target(held.pid(), TargetKind::Held)?;
+        }
         match &self.config.target {
-            Target::Pids(pids) => {
-                for &pid in pids {
-                    if self.probes.add_target(pid, TargetKind::Running)? == 0 {
-                        anyhow::bail!("process {pid} has ended");
-                    }
-                }
-            }
             Target::All => {
                 self.probes.find_threads()?;
             }
-            Target::Command(_) => {}
+            Target::Chosen(chosen) => self.begin_chosen(chosen)?,
         }
         let Some(held) = held else { return Ok(None) };
-        self.drain.borrow_mut().lives.held = Some(held.pid());
-        self.probes.add_target(held.pid(), TargetKind::Held)?;
-        let program = match &self.config.target {
-            Target::Command(argv) => argv.first().map_or("", String::as_str),
-            _ => "",
-        };
+        let command = self.config.target.command().unwrap_or_default();
+        let program = command.first().map_or("", String::as_str);
         Ok(Some(
             held.release()
                 .with_context(|| format!("cannot run {program}"))?,
         ))
+    }
+
+    fn begin_chosen(&mut self, chosen: &Chosen) -> Result<()> {
+        for &pid in chosen.pids.iter().chain(&chosen.container_pids) {
+            let found = self.probes.add_target(pid, TargetKind::Running)?;
+            if found == 0 && !std::path::Path::new(&format!("/proc/{pid}")).exists() {
+                anyhow::bail!("process {pid} has ended");
+            }
+        }
+        if chosen.is_open() {
+            let cgroups: Vec<u64> = chosen.cgroup_ids.iter().copied().collect();
+            let found = self.probes.add_open_targets(&chosen.comms, &cgroups)?;
+            if found == 0 {
+                eprintln!("kindling-record: nothing of that runs yet; waiting for it to start");
+            }
+        }
+        Ok(())
     }
 
     /// Takes what waits in the rings, within limits; says how long to rest before the next round.
@@ -248,8 +259,12 @@ impl Session<'_, '_> {
         {
             return Ok(Some("duration"));
         }
-        let is_pids = matches!(self.config.target, Target::Pids(_));
-        let ended = is_pids && !self.drain.borrow().lives.any_target_alive();
+        let is_closed = self
+            .config
+            .target
+            .chosen()
+            .is_some_and(|chosen| chosen.command.is_empty() && !chosen.is_open());
+        let ended = is_closed && !self.drain.borrow().lives.any_target_alive();
         Ok((ended && self.drain.borrow().records > 0).then_some("target ended"))
     }
 
@@ -383,19 +398,19 @@ fn to_sources(attached: Attached, mappings: Source) -> Vec<Source> {
 }
 
 fn header(config: &RecordConfig, cpus: &Cpus, start: Moment, sources: Vec<Source>) -> Header {
-    let (target, command, pids) = match &config.target {
-        Target::Command(argv) => ("command", argv.clone(), Vec::new()),
-        Target::Pids(pids) => ("pids", Vec::new(), pids.clone()),
-        Target::All => ("all", Vec::new(), Vec::new()),
-    };
+    let chosen = config.target.chosen().cloned().unwrap_or_default();
+    let text = |path: &std::path::PathBuf| path.display().to_string();
     Header {
         tool: concat!("kindling-record ", env!("CARGO_PKG_VERSION")).to_owned(),
         host: host::describe(cpus),
         start,
         options: Options {
-            target: target.to_owned(),
-            command,
-            pids,
+            target: config.target.words(),
+            command: chosen.command,
+            pids: chosen.pids.into_iter().collect(),
+            comms: chosen.comms,
+            cgroups: chosen.cgroups.iter().map(text).collect(),
+            containers: chosen.containers,
             payload_bytes: config.payload_bytes,
             sample_hz: config.sample_hz,
             flush_interval_ns: config.flush.as_nanos() as i64,

@@ -6,6 +6,7 @@
 
 mod command_line;
 mod demo;
+mod io_uring;
 mod killed;
 mod lives;
 mod readers;
@@ -13,4 +14,6 @@ mod samples;
 mod support;
 mod switches;
 mod syscalls;
+mod targets;
+mod tcp;
 mod waits;
