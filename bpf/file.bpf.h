@@ -155,8 +155,9 @@ static __always_inline void know_uring(struct file *file, u32 id)
 		bpf_map_update_elem(&urings, &context, &known, BPF_ANY);
 }
 
-/* Sends what is known of an open file. A global function, with a plain address as its argument: the
- * verifier looks at it once, and not again for each way that leads here. */
+/* Sends what is known of an open file, and returns whether it is a log. A global function, with a
+ * plain address as its argument: the verifier looks at it once, and not again for each way that
+ * leads here. */
 __noinline int describe_file(u64 address, u32 id, s32 fd, u32 flags, u32 context)
 {
 	struct file *file = (struct file *)address;
@@ -190,7 +191,7 @@ __noinline int describe_file(u64 address, u32 id, s32 fd, u32 flags, u32 context
 		len = KD_PATH_MAX;
 	record->path_len = len;
 	send(&record->head, sizeof(*record) + len);
-	return 0;
+	return cfg_logs && (record->mode & S_IFMT) == S_IFREG && is_log((char *)(record + 1), len);
 }
 
 static __always_inline struct file_state *new_file(u64 key, u64 inode, u16 mode, u32 rdev, s32 fd,
@@ -200,7 +201,7 @@ static __always_inline struct file_state *new_file(u64 key, u64 inode, u16 mode,
 		.inode = inode,
 		.id = __sync_fetch_and_add(&last_file_id, 1) + 1,
 		.mode = mode,
-		.stream = is_stream(mode, rdev),
+		.stream = is_stream(mode, rdev) ? STREAM_BOTH : STREAM_NONE,
 	};
 
 	if ((mode & S_IFMT) == S_IFSOCK) {
@@ -208,7 +209,8 @@ static __always_inline struct file_state *new_file(u64 key, u64 inode, u16 mode,
 
 		state.ports = sk ? socket_ports(sk) : 0;
 	}
-	describe_file(key, state.id, fd, flags, context);
+	if (describe_file(key, state.id, fd, flags, context))
+		state.stream = STREAM_LOG;
 	bpf_map_update_elem(&files, &key, &state, BPF_ANY);
 	return bpf_map_lookup_elem(&files, &key);
 }
@@ -230,6 +232,9 @@ static __always_inline struct file_slot *identify_file(struct thread_state *thre
 				 BPF_CORE_READ(inode, i_rdev), fd, flags, context);
 	if (!state)
 		return NULL;
+	/* What a program prints is read by people wherever it goes. */
+	if ((fd == 1 || fd == 2) && (state->mode & S_IFMT) == S_IFREG)
+		state->stream = STREAM_LOG;
 	slot->file = file;
 	slot->inode = number;
 	slot->id = state->id;

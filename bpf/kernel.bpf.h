@@ -59,6 +59,7 @@ enum { BPF_RB_AVAIL_DATA = 0 };
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
 #define S_IFIFO 0010000
+#define S_IFREG 0100000
 #define PROT_EXEC 4
 #define PF_EXITING 4
 #define ANON_INODE_FS_MAGIC 0x09041934
@@ -373,6 +374,12 @@ struct user_msghdr {
 	u64 controllen;
 	u32 flags;
 	u32 pad1;
+};
+
+struct user_mmsghdr {
+	struct user_msghdr header;
+	u32 len;
+	u32 pad;
 };
 
 #endif

@@ -24,6 +24,9 @@
 /* Bigger than any syscall number of the ABIs that are recorded. */
 #define KD_SYSCALLS 512
 #define KD_MAX_CPUS 512
+/* Patterns of log files: how many, and how long. */
+#define KD_LOGS 8
+#define KD_LOG_LEN 128
 
 enum kd_kind {
 	KD_SYSCALL = 1,
@@ -267,7 +270,11 @@ enum kd_transfer {
 	KD_WRITEV = 4,
 	KD_RECVMSG = 5, /* struct msghdr in arg1 */
 	KD_SENDMSG = 6,
-	KD_SENDFILE = 7, /* moves bytes that user space never sees */
+	KD_SENDFILE = 7, /* out of arg1 into arg0; user space never sees the bytes */
+	KD_SPLICE = 8, /* out of arg0 into arg2; copy_file_range too */
+	KD_TEE = 9, /* into arg1, and arg0 keeps them */
+	KD_RECVMMSG = 10, /* array of struct mmsghdr in arg1; returns how many */
+	KD_SENDMMSG = 11,
 };
 
 enum { KD_HAS_FILE = 1, KD_OPENS = 2, KD_CLOSES = 4, KD_DESCRIBE = 8 };

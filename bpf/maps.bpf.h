@@ -14,6 +14,9 @@ const volatile u32 cfg_payload_bytes = 1024;
 /* Bytes of user stack to copy with a sample; 0 walks frame pointers instead. */
 const volatile u32 cfg_stack_bytes = 0;
 const volatile u32 cfg_self_tgid = 0;
+/* Paths of files whose written bytes are kept, as patterns in the order of path_components. */
+const volatile u32 cfg_logs = 0;
+const volatile char cfg_log_patterns[KD_LOGS][KD_LOG_LEN] = {};
 /* A bit for each io_uring operation that works on a file. */
 const volatile u64 cfg_uring_files = 0;
 const volatile struct kd_syscall_spec cfg_syscalls[KD_SYSCALLS] = {};
@@ -43,12 +46,19 @@ s8 in_interrupt[KD_MAX_CPUS] = {};
  * the last files. Task storage goes with the task, so it cannot leak and needs no size. */
 #define FILE_SLOTS 8
 
+/* Which bytes through a file are kept. */
+enum stream {
+	STREAM_NONE = 0,
+	STREAM_BOTH = 1, /* a socket, a pipe, a terminal */
+	STREAM_LOG = 2, /* a regular file that is written for people to read */
+};
+
 struct file_slot {
 	u64 file; /* struct file * */
 	u64 inode;
 	u32 id;
 	u16 mode;
-	u16 stream; /* bytes through it are kept */
+	u16 stream; /* bytes through it are kept: enum stream */
 };
 
 struct thread_state {

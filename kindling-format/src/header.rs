@@ -151,6 +151,8 @@ pub struct Options {
     pub containers: Vec<String>,
     /// The most bytes kept of one payload; 0 if payloads were off.
     pub payload_bytes: u32,
+    /// Patterns of the paths of files whose written bytes were kept.
+    pub logs: Vec<String>,
     /// Stack samples per second and CPU; 0 if sampling was off.
     pub sample_hz: u32,
     /// The longest time that a finished event waits to be written.

@@ -724,8 +724,11 @@ table! {
 }
 
 table! {
-    /// Bytes that a syscall moved through a socket, pipe or terminal. It belongs to the syscall
-    /// with the same (`tid`, `ts`).
+    /// Bytes that a syscall moved through a socket, pipe or terminal, or wrote to a log (a file that
+    /// is a program's standard output or error, or that was named). It belongs to the syscall
+    /// with the same (`tid`, `ts`); `sendmmsg` and `recvmmsg` have one for each message, in their
+    /// order. Bytes that the kernel moved by itself (`sendfile`, `splice`, `tee`,
+    /// `copy_file_range`) have a row without `data` for each of both files, of whatever kind.
     Payload, PayloadColumns, PayloadViews = "payloads",
     sort(file, direction, ts), span |r| Some((r.ts, r.ts.saturating_add(r.dur))), pid |r| Some(r.pid),
     {

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use crate::logs::{LogPattern, parse_log};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Record what processes do at the kernel boundary into one capture file.
@@ -91,6 +92,12 @@ pub(crate) struct RecordArgs {
     /// Keep no bytes that cross sockets, pipes and terminals.
     #[arg(long)]
     pub(crate) no_payload: bool,
+
+    /// Keep what is written to files with such a path, as logs: `*.log` is about the name, one with
+    /// a slash about the path's end, `/var/log/*/*.log` about all of it. Standard output and
+    /// standard error are kept wherever they go.
+    #[arg(long, value_name = "GLOB", value_parser = parse_log)]
+    pub(crate) log: Vec<LogPattern>,
 
     /// Take this many stack samples per second and CPU; 0 takes none.
     #[arg(long, value_name = "HZ", default_value_t = 99, value_parser = clap::value_parser!(u32).range(0..=10_000))]

@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::{
     cli::RecordArgs,
+    logs::{self, LogPattern},
     target::{Target, TargetError},
     unwind,
 };
@@ -23,6 +24,8 @@ pub(crate) struct RecordConfig {
     pub(crate) duration: Option<Duration>,
     /// 0 if payloads are off.
     pub(crate) payload_bytes: u32,
+    /// Which files are logs.
+    pub(crate) logs: Vec<LogPattern>,
     /// 0 if sampling is off.
     pub(crate) sample_hz: u32,
     /// Bytes of user stack that are copied with a sample; 0 follows frame pointers instead.
@@ -39,6 +42,8 @@ pub(crate) struct RecordConfig {
 pub(crate) enum UsageError {
     #[error(transparent)]
     Target(#[from] TargetError),
+    #[error("--log takes at most {} patterns: use fewer, broader ones", logs::MOST)]
+    ManyLogs,
     #[error("standard output is a terminal: redirect it, or name a file with -o")]
     Terminal,
 }
@@ -70,6 +75,7 @@ impl RecordConfig {
             } else {
                 args.payload_bytes
             },
+            logs: logs(&args.log)?,
             sample_hz: args.sample_hz,
             stack_bytes: if unwind::IS_SUPPORTED {
                 args.stack_bytes
@@ -87,6 +93,13 @@ impl RecordConfig {
     pub(crate) fn ring_bytes(&self, rings: usize) -> u32 {
         let share = (self.buffer_bytes / rings.max(1) as u64).clamp(SMALLEST_RING, LARGEST_RING);
         1 << share.ilog2()
+    }
+}
+
+fn logs(patterns: &[LogPattern]) -> Result<Vec<LogPattern>, UsageError> {
+    match patterns.len() {
+        ..=logs::MOST => Ok(patterns.to_vec()),
+        _ => Err(UsageError::ManyLogs),
     }
 }
 

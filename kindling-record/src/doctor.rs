@@ -85,6 +85,7 @@ fn trial() -> RecordConfig {
         destination: Destination::Stdout,
         duration: None,
         payload_bytes: 1024,
+        logs: Vec::new(),
         sample_hz: 99,
         stack_bytes: 0,
         switch_stacks: true,

@@ -18,6 +18,7 @@ mod files;
 mod host;
 mod io_uring;
 mod lives;
+mod logs;
 mod mappings;
 mod output;
 mod probes;

@@ -377,6 +377,12 @@ fn configure(open: &mut OpenKindlingSkel<'_>, config: &RecordConfig, cpus: &Cpus
     settings.cfg_switch_stacks = config.switch_stacks;
     settings.cfg_payload_bytes = config.payload_bytes;
     settings.cfg_stack_bytes = config.stack_bytes;
+    settings.cfg_logs = config.logs.len() as u32;
+    for (to, log) in settings.cfg_log_patterns.iter_mut().zip(&config.logs) {
+        for (to, from) in to.iter_mut().zip(&log.reversed) {
+            *to = *from as _;
+        }
+    }
     settings.cfg_uring_files = io_uring::operations_on_files();
     settings.cfg_self_tgid = std::process::id();
     for (cpu, &domain) in cpus

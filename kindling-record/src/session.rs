@@ -412,6 +412,7 @@ fn header(config: &RecordConfig, cpus: &Cpus, start: Moment, sources: Vec<Source
             cgroups: chosen.cgroups.iter().map(text).collect(),
             containers: chosen.containers,
             payload_bytes: config.payload_bytes,
+            logs: config.logs.iter().map(|log| log.text.clone()).collect(),
             sample_hz: config.sample_hz,
             flush_interval_ns: config.flush.as_nanos() as i64,
         },

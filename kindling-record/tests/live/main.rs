@@ -9,6 +9,7 @@ mod demo;
 mod io_uring;
 mod killed;
 mod lives;
+mod payloads;
 mod readers;
 mod samples;
 mod support;
