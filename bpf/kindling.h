@@ -188,7 +188,7 @@ struct kd_file {
 	u8 remote_addr[16];
 };
 
-enum { KD_TRUNCATED = 1 };
+enum { KD_TRUNCATED = 1, KD_SOCKADDR = 2 };
 
 /* Followed by `len` bytes. head.ts is that of the syscall. */
 struct kd_arg {

@@ -79,6 +79,7 @@ static __always_inline void emit_arg(struct syscall_exit *exit, u32 arg, u64 poi
 			flags = KD_TRUNCATED;
 		len -= 1;
 	} else {
+		flags = KD_SOCKADDR;
 		len = size > 128 ? 128 : size;
 		if (bpf_probe_read_user(record + 1, BOUNDED(len, 255), (void *)pointer))
 			return;

@@ -153,6 +153,8 @@ pub struct Options {
     pub payload_bytes: u32,
     /// Patterns of the paths of files whose written bytes were kept.
     pub logs: Vec<String>,
+    /// What was made unreadable: those of `headers`, `args` and `paths` that were asked for.
+    pub redacted: Vec<String>,
     /// Stack samples per second and CPU; 0 if sampling was off.
     pub sample_hz: u32,
     /// The longest time that a finished event waits to be written.

@@ -10,11 +10,13 @@ use kindling_format::schema::{
 };
 
 use crate::{
+    config::RecordConfig,
     files::Files,
     io_uring,
     lives::{Lives, SpaceEvent},
     mappings::{self, MappedFile},
     raw::{Kind, Record, get, kind, layout, numbers},
+    redact::{HeaderMask, PathMask, Redact},
     tcp,
     unwind::StackMemory,
 };
@@ -25,6 +27,7 @@ const WAKEUP_IRQ: u8 = 1;
 const WAKEUP_NEW: u8 = 2;
 const KERNEL_MODE: u8 = 1;
 const TRUNCATED: u8 = 1;
+const SOCKADDR: u8 = 2;
 const OUT: u8 = 1;
 const NO_SYSCALL: u16 = 0xffff;
 
@@ -116,6 +119,9 @@ pub(crate) struct Drain {
     pub(crate) batch: Batch,
     pub(crate) lives: Lives,
     files: Files,
+    /// What hides HTTP headers and paths, if they are to be hidden.
+    headers: Option<HeaderMask>,
+    paths: Option<PathMask>,
     stack_ids: HashMap<u64, u32>,
     last_stack_id: u32,
     sample_period_ns: i64,
@@ -128,10 +134,15 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    pub(crate) fn new(sample_hz: u32) -> Self {
-        let period = 1_000_000_000i64.checked_div(sample_hz.into()).unwrap_or(0);
+    pub(crate) fn new(config: &RecordConfig) -> Self {
+        let hz = i64::from(config.sample_hz);
+        let paths = config.hides(Redact::Paths).then(PathMask::default);
         Self {
-            sample_period_ns: period,
+            sample_period_ns: 1_000_000_000i64.checked_div(hz).unwrap_or(0),
+            files: Files::new(paths.clone()),
+            lives: Lives::new(config.hides(Redact::Args)),
+            headers: config.hides(Redact::Headers).then(HeaderMask::default),
+            paths,
             ..Self::default()
         }
     }
@@ -286,16 +297,21 @@ impl Drain {
 
     fn argument(&mut self, bytes: &[u8]) -> Option<()> {
         let record = Record::<layout::kd_arg>::split(bytes)?;
+        let flags: u8 = get!(record, kd_arg, head.flags);
+        let len = usize::from(get!(record, kd_arg, len));
+        let mut data = record.rest.get(..len)?.to_vec();
+        match &self.paths {
+            Some(mask) if flags & SOCKADDR != 0 => mask.hide_address(&mut data),
+            Some(mask) => mask.hide_argument(&mut data),
+            None => {}
+        }
         self.batch.arguments.push(Argument {
             ts: get!(record, kd_arg, head.ts) as i64,
             pid: get!(record, kd_arg, pid),
             tid: get!(record, kd_arg, head.tid),
             arg: get!(record, kd_arg, arg) as u8,
-            data: record
-                .rest
-                .get(..usize::from(get!(record, kd_arg, len)))?
-                .to_vec(),
-            truncated: get!(record, kd_arg, head.flags) & TRUNCATED != 0,
+            data,
+            truncated: flags & TRUNCATED != 0,
         });
         Some(())
     }
@@ -303,19 +319,26 @@ impl Drain {
     fn payload(&mut self, bytes: &[u8]) -> Option<()> {
         let record = Record::<layout::kd_payload>::split(bytes)?;
         let out = get!(record, kd_payload, head.flags) & OUT != 0;
+        let direction = if out { Direction::Out } else { Direction::In };
+        let (file, size) = (
+            get!(record, kd_payload, file),
+            get!(record, kd_payload, size),
+        );
+        let len = get!(record, kd_payload, len) as usize;
+        let mut data = record.rest.get(..len)?.to_vec();
+        if let Some(mask) = &mut self.headers {
+            mask.hide(file, direction, &mut data, size > len as u64);
+        }
         self.batch.payloads.push(Payload {
             ts: get!(record, kd_payload, head.ts) as i64,
             dur: get!(record, kd_payload, dur) as i64,
             pid: get!(record, kd_payload, pid),
             tid: get!(record, kd_payload, head.tid),
-            file: get!(record, kd_payload, file),
-            direction: if out { Direction::Out } else { Direction::In },
-            size: get!(record, kd_payload, size),
+            file,
+            direction,
+            size,
             offset: get!(record, kd_payload, offset),
-            data: record
-                .rest
-                .get(..get!(record, kd_payload, len) as usize)?
-                .to_vec(),
+            data,
         });
         Some(())
     }

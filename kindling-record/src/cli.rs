@@ -2,7 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::logs::{LogPattern, parse_log};
+use crate::{
+    logs::{LogPattern, parse_log},
+    privileges::{User, parse_user},
+    redact::Redact,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Record what processes do at the kernel boundary into one capture file.
@@ -124,6 +128,14 @@ pub(crate) struct RecordArgs {
     /// without it the operating system decides (usually within 30 s).
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) fsync: Option<Duration>,
+
+    /// Make this unreadable before it is written.
+    #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',')]
+    pub(crate) redact: Vec<Redact>,
+
+    /// Go on as this user when everything is attached; the capture will be its own.
+    #[arg(long, value_name = "NAME", value_parser = parse_user)]
+    pub(crate) user: Option<User>,
 
     /// The command to start and record, with its arguments.
     #[arg(last = true, value_name = "COMMAND")]

@@ -5,6 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use crate::{
     cli::RecordArgs,
     logs::{self, LogPattern},
+    privileges::User,
+    redact::Redact,
     target::{Target, TargetError},
     unwind,
 };
@@ -26,6 +28,10 @@ pub(crate) struct RecordConfig {
     pub(crate) payload_bytes: u32,
     /// Which files are logs.
     pub(crate) logs: Vec<LogPattern>,
+    /// What is made unreadable.
+    pub(crate) redact: Vec<Redact>,
+    /// Whom to go on as.
+    pub(crate) user: Option<User>,
     /// 0 if sampling is off.
     pub(crate) sample_hz: u32,
     /// Bytes of user stack that are copied with a sample; 0 follows frame pointers instead.
@@ -76,6 +82,8 @@ impl RecordConfig {
                 args.payload_bytes
             },
             logs: logs(&args.log)?,
+            redact: args.redact.clone(),
+            user: args.user,
             sample_hz: args.sample_hz,
             stack_bytes: if unwind::IS_SUPPORTED {
                 args.stack_bytes
@@ -87,6 +95,11 @@ impl RecordConfig {
             flush: args.flush,
             fsync: args.fsync,
         })
+    }
+
+    /// Whether this is to be made unreadable.
+    pub(crate) fn hides(&self, what: Redact) -> bool {
+        self.redact.contains(&what)
     }
 
     /// The size of each of `rings` rings.

@@ -86,6 +86,8 @@ fn trial() -> RecordConfig {
         duration: None,
         payload_bytes: 1024,
         logs: Vec::new(),
+        redact: Vec::new(),
+        user: None,
         sample_hz: 99,
         stack_bytes: 0,
         switch_stacks: true,

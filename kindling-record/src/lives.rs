@@ -11,6 +11,7 @@ use crate::{
     containers::{Container, Containers},
     files::absolute_path,
     raw::{Record, get, layout},
+    redact::hide_args,
 };
 
 /// `enum kd_task_event` in `kindling.h`.
@@ -60,11 +61,19 @@ pub(crate) struct Lives {
     containers: Containers,
     /// Processes of the target, the ones that ended included.
     pub(crate) targets: BTreeSet<u32>,
+    hides_args: bool,
     /// The command's process before it runs the command: it is still a copy of the recorder.
     pub(crate) held: Option<u32>,
 }
 
 impl Lives {
+    pub(crate) fn new(hides_args: bool) -> Self {
+        Self {
+            hides_args,
+            ..Self::default()
+        }
+    }
+
     /// Takes in one record; adds the rows that it changes and says whether mappings changed.
     pub(crate) fn record(
         &mut self,
@@ -202,6 +211,9 @@ impl Lives {
                 process.exit_status = Some(get!(record, kd_task, exit_code));
             }
             _ => {}
+        }
+        if self.hides_args {
+            hide_args(&mut process.argv);
         }
         process
     }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 use kindling_format::{
     Header, Summary,
     header::{Moment, Options, Source},
@@ -29,7 +30,9 @@ use crate::{
     host,
     mappings::{MappedFile, MappingSource},
     output::{self, Output},
+    privileges,
     probes::{Attached, Probes, TargetKind},
+    redact::{self, Redact},
     sources::{MAPPINGS, Missing},
     target::{Chosen, Target},
 };
@@ -76,8 +79,10 @@ pub(crate) fn run(config: &RecordConfig, stop: &AtomicBool) -> Result<Outcome> {
     let sources = to_sources(attached, mapping_source);
     let start = clocks::now();
     let header = header(config, &cpus, start, sources.clone());
-    let encoder = Encoder::start(Output::open(&config.destination)?, &header, config.fsync)?;
-    let drain = Rc::new(RefCell::new(Drain::new(config.sample_hz)));
+    // Threads inherit the rights of the one that starts them.
+    let output = open_output(config)?;
+    let encoder = Encoder::start(output, &header, config.fsync)?;
+    let drain = Rc::new(RefCell::new(Drain::new(config)));
     let session = Session {
         rings: ring_buffer(&probes, &drain)?,
         ring_bytes: config.ring_bytes(cpus.domains).into(),
@@ -99,6 +104,19 @@ pub(crate) fn run(config: &RecordConfig, stop: &AtomicBool) -> Result<Outcome> {
         .filter(|source| !source.available)
         .collect();
     session.record(held, stop, missing)
+}
+
+/// Opens the capture and gives up what only attaching needs; another user opens it with its own
+/// rights.
+fn open_output(config: &RecordConfig) -> Result<Output> {
+    let has_command = config.target.command().is_some();
+    if config.user.is_some() {
+        privileges::reduce(config.user, has_command)?;
+        return Output::open(&config.destination);
+    }
+    let output = Output::open(&config.destination)?;
+    privileges::reduce(None, has_command)?;
+    Ok(output)
 }
 
 fn ring_buffer(probes: &Probes<'_>, drain: &Rc<RefCell<Drain>>) -> Result<RingBuffer<'static>> {
@@ -397,8 +415,16 @@ fn to_sources(attached: Attached, mappings: Source) -> Vec<Source> {
     programs.chain([mappings]).collect()
 }
 
+fn redacted(config: &RecordConfig) -> Vec<String> {
+    let word = |what: &Redact| Some(what.to_possible_value()?.get_name().to_owned());
+    config.redact.iter().filter_map(word).collect()
+}
+
 fn header(config: &RecordConfig, cpus: &Cpus, start: Moment, sources: Vec<Source>) -> Header {
-    let chosen = config.target.chosen().cloned().unwrap_or_default();
+    let mut chosen = config.target.chosen().cloned().unwrap_or_default();
+    if config.hides(Redact::Args) {
+        redact::hide_args(&mut chosen.command);
+    }
     let text = |path: &std::path::PathBuf| path.display().to_string();
     Header {
         tool: concat!("kindling-record ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -412,6 +438,7 @@ fn header(config: &RecordConfig, cpus: &Cpus, start: Moment, sources: Vec<Source
             cgroups: chosen.cgroups.iter().map(text).collect(),
             containers: chosen.containers,
             payload_bytes: config.payload_bytes,
+            redacted: redacted(config),
             logs: config.logs.iter().map(|log| log.text.clone()).collect(),
             sample_hz: config.sample_hz,
             flush_interval_ns: config.flush.as_nanos() as i64,

@@ -12,6 +12,7 @@ mod lives;
 mod payloads;
 mod readers;
 mod samples;
+mod security;
 mod support;
 mod switches;
 mod syscalls;
