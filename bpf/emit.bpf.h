@@ -20,6 +20,16 @@ static __always_inline void count_lost(u32 cpu, u8 kind)
 	__sync_fetch_and_add(&lost[cpu & (KD_MAX_CPUS - 1)][kind & 15], 1);
 }
 
+/* Whether a class of records is left out; then this one is counted. */
+static __always_inline bool is_shed(u32 class, u8 kind)
+{
+	if (shed_level < class)
+		return false;
+	__sync_fetch_and_add(
+		&shed[bpf_get_smp_processor_id() & (KD_MAX_CPUS - 1)][kind & 15], 1);
+	return true;
+}
+
 static __always_inline void fill_head(struct kd_head *head, u64 ts, u32 tid, u32 cpu, u8 kind,
 				      u8 flags)
 {

@@ -36,6 +36,18 @@ u32 last_file_id = 0;
 /* Recording has ended: one moment for all programs, while detaching them takes a while. */
 u32 stopped = 0;
 
+/* What is left out because recording costs too much: everything up to this class. */
+enum shed {
+	SHED_NOTHING = 0,
+	SHED_PAYLOADS = 1,
+	SHED_STACKS = 2, /* samples too */
+	SHED_SYSCALLS = 3,
+	SHED_SWITCHES = 4, /* wakeups too */
+};
+u32 shed_level = SHED_NOTHING;
+/* Records that were left out, per CPU and kind. */
+u64 shed[KD_MAX_CPUS][16] = {};
+
 /* Records that found no room, per CPU and kind. Memory that user space maps: it reads without a
  * syscall, and knows when as well as how many. */
 u64 lost[KD_MAX_CPUS][16] = {};

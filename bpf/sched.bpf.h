@@ -97,8 +97,11 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 
 	if (!left_is_target && !came_is_target)
 		return 0;
+	if (is_shed(SHED_SWITCHES, KD_SWITCH))
+		return 0;
 	now = bpf_ktime_get_ns();
-	if (cfg_switch_stacks && left_is_target && !preempt && prev_state)
+	if (cfg_switch_stacks && left_is_target && !preempt && prev_state &&
+	    !is_shed(SHED_STACKS, KD_STACK))
 		stack = take_stack(ctx, prev->tgid);
 	ring = ring_of(cpu);
 	if (!ring) {
@@ -131,6 +134,8 @@ static __always_inline int emit_wakeup(struct task_struct *wakee, u8 flags)
 	void *ring;
 
 	if (!woken || !woken->target)
+		return 0;
+	if (is_shed(SHED_SWITCHES, KD_WAKEUP))
 		return 0;
 	ring = ring_of(cpu);
 	if (!ring) {

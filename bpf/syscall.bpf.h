@@ -174,6 +174,9 @@ static __always_inline void send_payload(struct syscall_exit *exit, struct kd_pa
 {
 	record->offset = out ? __sync_fetch_and_add(&state->out_bytes, size) :
 			       __sync_fetch_and_add(&state->in_bytes, size);
+	/* The offset goes on: what comes after has its right place in the stream. */
+	if (is_shed(SHED_PAYLOADS, KD_PAYLOAD))
+		return;
 	fill_head(&record->head, exit->ts, exit->tid, exit->cpu, KD_PAYLOAD, out ? KD_OUT : 0);
 	record->pid = exit->pid;
 	record->file = file;
@@ -188,6 +191,8 @@ static __always_inline u32 wanted_bytes(u64 size)
 {
 	u32 want = size < cfg_payload_bytes ? size : cfg_payload_bytes;
 
+	if (shed_level >= SHED_PAYLOADS)
+		return 0;
 	return want > KD_PAYLOAD_MAX ? KD_PAYLOAD_MAX : want;
 }
 
@@ -365,6 +370,10 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long nr)
 		return 0;
 	if (nr < 0 || nr >= KD_SYSCALLS)
 		return 0;
+	if (is_shed(SHED_SYSCALLS, KD_SYSCALL)) {
+		thread->enter_ts = 0;
+		return 0;
+	}
 	thread->args[0] = regs->di;
 	thread->args[1] = regs->si;
 	thread->args[2] = regs->dx;

@@ -179,7 +179,7 @@ pub struct Source {
 pub struct Summary {
     /// The moment that recording ended.
     pub end: Moment,
-    /// Why it ended: `target exited`, `interrupted`, `duration`, `disk full`, …
+    /// Why it ended: `target exited`, `interrupted`, `duration`, `max-size`, `disk full`, …
     pub reason: String,
     /// Rows per table.
     pub rows: BTreeMap<String, u64>,

@@ -922,7 +922,8 @@ table! {
         cpu: Option<u16>, Dict;
         /// The table whose rows are missing.
         source: String, Dict;
-        /// Why: `ring full`, `map full`, …
+        /// Why: `ring full`, …; `max-cpu` or `max-rate` if the recorder left them out because
+        /// recording took more than it was allowed to.
         cause: String, Dict;
         /// How many.
         count: u64, Dict;

@@ -10,13 +10,14 @@ use kindling_format::schema::{
 };
 
 use crate::{
+    cli::Redact,
     config::RecordConfig,
     files::Files,
     io_uring,
     lives::{Lives, SpaceEvent},
     mappings::{self, MappedFile},
     raw::{Kind, Record, get, kind, layout, numbers},
-    redact::{HeaderMask, PathMask, Redact},
+    redact::{HeaderMask, PathMask},
     tcp,
     unwind::StackMemory,
 };

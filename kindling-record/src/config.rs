@@ -3,10 +3,10 @@
 use std::{path::PathBuf, time::Duration};
 
 use crate::{
-    cli::RecordArgs,
-    logs::{self, LogPattern},
-    privileges::User,
-    redact::Redact,
+    cli::{RecordArgs, Redact},
+    limits::Limits,
+    logs::{self, LogPattern, parse_log},
+    privileges::{User, parse_user},
     target::{Target, TargetError},
     unwind,
 };
@@ -19,7 +19,7 @@ pub(crate) enum Destination {
 }
 
 /// A recording that makes sense.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RecordConfig {
     pub(crate) target: Target,
     pub(crate) destination: Destination,
@@ -28,6 +28,8 @@ pub(crate) struct RecordConfig {
     pub(crate) payload_bytes: u32,
     /// Which files are logs.
     pub(crate) logs: Vec<LogPattern>,
+    /// What it may cost.
+    pub(crate) limits: Limits,
     /// What is made unreadable.
     pub(crate) redact: Vec<Redact>,
     /// Whom to go on as.
@@ -48,6 +50,12 @@ pub(crate) struct RecordConfig {
 pub(crate) enum UsageError {
     #[error(transparent)]
     Target(#[from] TargetError),
+    #[error("{option} {text}: {why}")]
+    Value {
+        option: &'static str,
+        text: String,
+        why: String,
+    },
     #[error("--log takes at most {} patterns: use fewer, broader ones", logs::MOST)]
     ManyLogs,
     #[error("standard output is a terminal: redirect it, or name a file with -o")]
@@ -55,6 +63,11 @@ pub(crate) enum UsageError {
 }
 
 impl UsageError {
+    fn value(option: &'static str, text: &str, why: String) -> Self {
+        let text = text.to_owned();
+        Self::Value { option, text, why }
+    }
+
     /// Whether the command line was right, and what it names is not there.
     pub(crate) fn is_failure(&self) -> bool {
         matches!(self, UsageError::Target(error) if *error != TargetError::Nothing)
@@ -82,8 +95,13 @@ impl RecordConfig {
                 args.payload_bytes
             },
             logs: logs(&args.log)?,
+            limits: Limits {
+                max_size: args.max_size,
+                max_rate: args.max_rate,
+                max_cpu: args.max_cpu,
+            },
             redact: args.redact.clone(),
-            user: args.user,
+            user: args.user.as_deref().map(user).transpose()?,
             sample_hz: args.sample_hz,
             stack_bytes: if unwind::IS_SUPPORTED {
                 args.stack_bytes
@@ -109,11 +127,18 @@ impl RecordConfig {
     }
 }
 
-fn logs(patterns: &[LogPattern]) -> Result<Vec<LogPattern>, UsageError> {
-    match patterns.len() {
-        ..=logs::MOST => Ok(patterns.to_vec()),
-        _ => Err(UsageError::ManyLogs),
+fn logs(patterns: &[String]) -> Result<Vec<LogPattern>, UsageError> {
+    if patterns.len() > logs::MOST {
+        return Err(UsageError::ManyLogs);
     }
+    patterns
+        .iter()
+        .map(|text| parse_log(text).map_err(|why| UsageError::value("--log", text, why)))
+        .collect()
+}
+
+fn user(name: &str) -> Result<User, UsageError> {
+    parse_user(name).map_err(|why| UsageError::value("--user", name, why))
 }
 
 fn destination(args: &RecordArgs) -> Result<Destination, UsageError> {

@@ -17,6 +17,7 @@ mod encoder;
 mod files;
 mod host;
 mod io_uring;
+mod limits;
 mod lives;
 mod logs;
 mod mappings;

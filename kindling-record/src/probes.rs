@@ -37,6 +37,7 @@ pub(crate) struct Probes<'obj> {
     iterator: Option<Link>,
     samplers: Vec<Counter>,
     last_lost: Vec<[u64; 16]>,
+    last_shed: Vec<[u64; 16]>,
     /// How many processes had joined the target when it was last looked at.
     joined: u64,
 }
@@ -91,6 +92,7 @@ impl<'obj> Probes<'obj> {
             iterator: None,
             samplers: Vec::new(),
             last_lost: vec![[0; 16]; cpus.highest + 1],
+            last_shed: vec![[0; 16]; cpus.highest + 1],
             joined: 0,
         };
         let mut attached: Attached = missing
@@ -262,23 +264,43 @@ impl<'obj> Probes<'obj> {
         Ok(())
     }
 
+    /// Leaves out everything up to this class of records; 0 leaves out nothing.
+    pub(crate) fn shed(&mut self, level: u32) {
+        if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
+            bss.shed_level = level;
+        }
+    }
+
     /// Records that found no room since the last call, per CPU and kind.
     pub(crate) fn new_losses(&mut self) -> Vec<(u16, Kind, u64)> {
-        let mut losses = Vec::new();
-        let Some(bss) = self.skeleton.maps.bss_data.as_deref() else {
-            return losses;
-        };
-        for (cpu, (last, now)) in self.last_lost.iter_mut().zip(&bss.lost).enumerate() {
-            for kind in Kind::ALL {
-                let (before, after) = (&mut last[kind as usize], now[kind as usize]);
-                if after > *before {
-                    losses.push((cpu as u16, kind, after - *before));
-                    *before = after;
-                }
+        match self.skeleton.maps.bss_data.as_deref() {
+            Some(bss) => increases(&mut self.last_lost, &bss.lost),
+            None => Vec::new(),
+        }
+    }
+
+    /// Records that were left out since the last call, likewise.
+    pub(crate) fn newly_shed(&mut self) -> Vec<(u16, Kind, u64)> {
+        match self.skeleton.maps.bss_data.as_deref() {
+            Some(bss) => increases(&mut self.last_shed, &bss.shed),
+            None => Vec::new(),
+        }
+    }
+}
+
+/// What counters per CPU and kind have grown by.
+fn increases(last: &mut [[u64; 16]], now: &[[u64; 16]]) -> Vec<(u16, Kind, u64)> {
+    let mut increases = Vec::new();
+    for (cpu, (last, now)) in last.iter_mut().zip(now).enumerate() {
+        for kind in Kind::ALL {
+            let (before, after) = (&mut last[kind as usize], now[kind as usize]);
+            if after > *before {
+                increases.push((cpu as u16, kind, after - *before));
+                *before = after;
             }
         }
-        losses
     }
+    increases
 }
 
 /// Tells for each source whether this host can record it, by trying.
@@ -299,6 +321,7 @@ fn try_source(source: &SourceSpec, config: &RecordConfig, cpus: &Cpus) -> Result
         iterator: None,
         samplers: Vec::new(),
         last_lost: Vec::new(),
+        last_shed: Vec::new(),
         joined: 0,
     };
     probes.attach_source(source, config, cpus)

@@ -5,20 +5,7 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
-use clap::ValueEnum;
 use kindling_format::schema::Direction;
-
-/// What can be made unreadable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Redact {
-    /// The values of HTTP/1 headers but those that frame and route a message, and what follows `?`
-    /// in its target
-    Headers,
-    /// Command lines but the program's name
-    Args,
-    /// Paths of files that are opened or named in calls, and Unix sockets; programs keep theirs
-    Paths,
-}
 
 /// The arguments of a command line, without what they say.
 pub(crate) fn hide_args(argv: &mut [String]) {

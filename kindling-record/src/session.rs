@@ -20,6 +20,7 @@ use libbpf_rs::{RingBuffer, RingBufferBuilder};
 
 use crate::{
     batch::Drain,
+    cli::Redact,
     clocks,
     command::{HeldCommand, RunningCommand},
     config::RecordConfig,
@@ -28,11 +29,12 @@ use crate::{
     doctor::to_source,
     encoder::Encoder,
     host,
+    limits::Shedder,
     mappings::{MappedFile, MappingSource},
     output::{self, Output},
     privileges,
     probes::{Attached, Probes, TargetKind},
-    redact::{self, Redact},
+    redact,
     sources::{MAPPINGS, Missing},
     target::{Chosen, Target},
 };
@@ -93,6 +95,7 @@ pub(crate) fn run(config: &RecordConfig, stop: &AtomicBool) -> Result<Outcome> {
         encoder,
         drain,
         meter: CostMeter::new(start.monotonic_ns),
+        shedder: Shedder::new(config.limits, start.monotonic_ns, cost::cpu_ns()),
         lost: BTreeMap::new(),
         start,
         last_meter_ns: start.monotonic_ns,
@@ -143,6 +146,7 @@ struct Session<'a, 'obj> {
     encoder: Encoder,
     drain: Rc<RefCell<Drain>>,
     meter: CostMeter,
+    shedder: Shedder,
     lost: BTreeMap<String, u64>,
     start: Moment,
     last_meter_ns: i64,
@@ -241,6 +245,9 @@ impl Session<'_, '_> {
     /// Does what is due by the clock; `false` if the capture cannot be written any more.
     fn keep_up(&mut self) -> bool {
         let now = clocks::monotonic_ns();
+        if self.shedder.is_due(now) {
+            self.shed(now);
+        }
         if now - self.last_meter_ns >= METER_INTERVAL_NS {
             self.read_meter(now);
         }
@@ -254,6 +261,19 @@ impl Session<'_, '_> {
             return self.cut();
         }
         true
+    }
+
+    /// Leaves out more, or less again. Losses are told until this moment, so that their causes are
+    /// kept apart.
+    fn shed(&mut self, now_ns: i64) {
+        let records = self.drain.borrow().records;
+        let cause = self.shedder.cause();
+        if let Some(level) = self.shedder.look(now_ns, cost::cpu_ns(), records) {
+            self.probes.shed(level);
+            if !cause.is_empty() {
+                self.read_meter(now_ns);
+            }
+        }
     }
 
     fn reason_to_stop(
@@ -276,6 +296,10 @@ impl Session<'_, '_> {
             .is_some_and(|duration| elapsed >= duration.as_nanos() as i64)
         {
             return Ok(Some("duration"));
+        }
+        let max_size = self.config.limits.max_size;
+        if max_size.is_some_and(|most| self.encoder.written_bytes() >= most) {
+            return Ok(Some("max-size"));
         }
         let is_closed = self
             .config
@@ -329,6 +353,9 @@ impl Session<'_, '_> {
     }
 
     fn read_meter(&mut self, now_ns: i64) {
+        for (cpu, kind, count) in self.probes.newly_shed() {
+            self.lose(Some(cpu), kind.table(), self.shedder.cause(), count, now_ns);
+        }
         for (cpu, kind, count) in self.probes.new_losses() {
             self.lose(Some(cpu), kind.table(), "ring full", count, now_ns);
         }

@@ -8,6 +8,7 @@ mod command_line;
 mod demo;
 mod io_uring;
 mod killed;
+mod limits;
 mod lives;
 mod payloads;
 mod readers;
