@@ -20,6 +20,16 @@ static __always_inline void count_lost(u32 cpu, u8 kind)
 	__sync_fetch_and_add(&lost[cpu & (KD_MAX_CPUS - 1)][kind & 15], 1);
 }
 
+/* Whether a class of records is left out; then this one is counted. */
+static __always_inline bool is_shed(u32 class, u8 kind)
+{
+	if (shed_level < class)
+		return false;
+	__sync_fetch_and_add(
+		&shed[bpf_get_smp_processor_id() & (KD_MAX_CPUS - 1)][kind & 15], 1);
+	return true;
+}
+
 static __always_inline void fill_head(struct kd_head *head, u64 ts, u32 tid, u32 cpu, u8 kind,
 				      u8 flags)
 {
@@ -68,6 +78,13 @@ static __always_inline struct thread_state *state_of(struct task_struct *task)
 	if (stopped)
 		return NULL;
 	return bpf_task_storage_get(&threads, task, NULL, 0);
+}
+
+static __always_inline bool current_is_target(void)
+{
+	struct thread_state *thread = state_of(bpf_get_current_task_btf());
+
+	return thread && thread->target;
 }
 
 static __always_inline struct text_scratch *text_of(u32 context)

@@ -86,6 +86,38 @@ static __always_inline u32 describe_unix(struct kd_file *record, struct sock *sk
 	return len & 127;
 }
 
+static __always_inline void fill_addresses(const struct sock *sk, u16 family, u8 *local, u8 *remote)
+{
+	if (family == AF_INET) {
+		*(u32 *)local = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
+		*(u32 *)remote = BPF_CORE_READ(sk, __sk_common.skc_daddr);
+	} else if (family == AF_INET6) {
+		bpf_core_read(local, 16, &sk->__sk_common.skc_v6_rcv_saddr);
+		bpf_core_read(remote, 16, &sk->__sk_common.skc_v6_daddr);
+	}
+}
+
+static __always_inline u64 listener_key(const struct sock *sk)
+{
+	return (u64)BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum) << 16 |
+	       BPF_CORE_READ(sk, __sk_common.skc_num);
+}
+
+/* Remembers a TCP socket of the target, whose file was just described. */
+static __always_inline void know_socket(struct sock *sk, u32 file, u64 cookie, u8 state)
+{
+	struct socket_state known = { .cookie = cookie, .file = file };
+	u64 address = (u64)sk;
+
+	bpf_map_update_elem(&sockets, &address, &known, BPF_ANY);
+	if (state == TCP_LISTEN) {
+		u64 key = listener_key(sk);
+		u8 one = 1;
+
+		bpf_map_update_elem(&listeners, &key, &one, BPF_ANY);
+	}
+}
+
 static __always_inline u32 describe_socket(struct kd_file *record, struct file *file, char *text)
 {
 	struct sock *sk = sock_of_file(file);
@@ -104,20 +136,28 @@ static __always_inline u32 describe_socket(struct kd_file *record, struct file *
 		return 0;
 	record->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
 	record->remote_port = __builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	if (record->family == AF_INET) {
-		*(u32 *)record->local_addr = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
-		*(u32 *)record->remote_addr = BPF_CORE_READ(sk, __sk_common.skc_daddr);
-	} else {
-		BPF_CORE_READ_INTO(&record->local_addr, sk,
-				   __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8);
-		BPF_CORE_READ_INTO(&record->remote_addr, sk,
-				   __sk_common.skc_v6_daddr.in6_u.u6_addr8);
-	}
+	fill_addresses(sk, record->family, record->local_addr, record->remote_addr);
+	if (record->protocol == IPPROTO_TCP)
+		know_socket(sk, record->id, record->cookie, record->tcp_state);
 	return 0;
 }
 
-/* Sends what is known of an open file. A global function, with a plain address as its argument: the
- * verifier looks at it once, and not again for each way that leads here. */
+/* Remembers an anonymous file of the target: if it is a ring, its context is its private data. */
+static __always_inline void know_uring(struct file *file, u32 id)
+{
+	u64 context = (u64)BPF_CORE_READ(file, private_data);
+	struct uring_state known = {
+		.file = id,
+		.pid = bpf_get_current_pid_tgid() >> 32,
+	};
+
+	if (context)
+		bpf_map_update_elem(&urings, &context, &known, BPF_ANY);
+}
+
+/* Sends what is known of an open file, and returns whether it is a log. A global function, with a
+ * plain address as its argument: the verifier looks at it once, and not again for each way that
+ * leads here. */
 __noinline int describe_file(u64 address, u32 id, s32 fd, u32 flags, u32 context)
 {
 	struct file *file = (struct file *)address;
@@ -141,6 +181,8 @@ __noinline int describe_file(u64 address, u32 id, s32 fd, u32 flags, u32 context
 	record->inode = BPF_CORE_READ(inode, i_ino);
 	record->magic = BPF_CORE_READ(inode, i_sb, s_magic);
 	record->rdev = BPF_CORE_READ(inode, i_rdev);
+	if (record->magic == ANON_INODE_FS_MAGIC)
+		know_uring(file, id);
 	if ((record->mode & S_IFMT) == S_IFSOCK)
 		len = describe_socket(record, file, (char *)(record + 1));
 	else
@@ -149,7 +191,7 @@ __noinline int describe_file(u64 address, u32 id, s32 fd, u32 flags, u32 context
 		len = KD_PATH_MAX;
 	record->path_len = len;
 	send(&record->head, sizeof(*record) + len);
-	return 0;
+	return cfg_logs && (record->mode & S_IFMT) == S_IFREG && is_log((char *)(record + 1), len);
 }
 
 static __always_inline struct file_state *new_file(u64 key, u64 inode, u16 mode, u32 rdev, s32 fd,
@@ -159,7 +201,7 @@ static __always_inline struct file_state *new_file(u64 key, u64 inode, u16 mode,
 		.inode = inode,
 		.id = __sync_fetch_and_add(&last_file_id, 1) + 1,
 		.mode = mode,
-		.stream = is_stream(mode, rdev),
+		.stream = is_stream(mode, rdev) ? STREAM_BOTH : STREAM_NONE,
 	};
 
 	if ((mode & S_IFMT) == S_IFSOCK) {
@@ -167,7 +209,8 @@ static __always_inline struct file_state *new_file(u64 key, u64 inode, u16 mode,
 
 		state.ports = sk ? socket_ports(sk) : 0;
 	}
-	describe_file(key, state.id, fd, flags, context);
+	if (describe_file(key, state.id, fd, flags, context))
+		state.stream = STREAM_LOG;
 	bpf_map_update_elem(&files, &key, &state, BPF_ANY);
 	return bpf_map_lookup_elem(&files, &key);
 }
@@ -189,6 +232,9 @@ static __always_inline struct file_slot *identify_file(struct thread_state *thre
 				 BPF_CORE_READ(inode, i_rdev), fd, flags, context);
 	if (!state)
 		return NULL;
+	/* What a program prints is read by people wherever it goes. */
+	if ((fd == 1 || fd == 2) && (state->mode & S_IFMT) == S_IFREG)
+		state->stream = STREAM_LOG;
 	slot->file = file;
 	slot->inode = number;
 	slot->id = state->id;

@@ -59,8 +59,15 @@ enum { BPF_RB_AVAIL_DATA = 0 };
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
 #define S_IFIFO 0010000
+#define S_IFREG 0100000
 #define PROT_EXEC 4
+#define PF_EXITING 4
+#define ANON_INODE_FS_MAGIC 0x09041934
+#define IPPROTO_TCP 6
+#define TCP_SYN_RECV 3
+#define TCP_TIME_WAIT 6
 #define TCP_LISTEN 10
+#define TCP_NEW_SYN_RECV 12
 #define MSG_PEEK 2
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -216,6 +223,39 @@ struct unix_sock {
 	struct sock *peer;
 };
 
+struct tcp_sock {
+	u32 srtt_us; /* eight times the estimate */
+	u32 mdev_us; /* four times the estimate */
+	u32 snd_cwnd;
+	u32 total_retrans;
+	u32 rcv_nxt;
+	u32 copied_seq;
+	u32 write_seq;
+	u32 snd_una;
+	u64 bytes_acked;
+	u64 bytes_received;
+};
+
+struct io_cqe {
+	u64 user_data;
+	int fd;
+};
+
+struct io_ring_ctx;
+
+struct io_kiocb {
+	u8 opcode;
+	u64 flags;
+	struct io_cqe cqe;
+	struct io_ring_ctx *ctx;
+};
+
+struct io_uring_cqe {
+	u64 user_data;
+	s32 res;
+	u32 flags;
+};
+
 struct mm_struct {
 	unsigned long arg_start;
 	unsigned long arg_end;
@@ -240,9 +280,15 @@ struct signal_struct {
 
 struct kernfs_node {
 	u64 id;
+	const char *name;
+};
+
+struct cgroup_subsys_state {
+	struct cgroup_subsys_state *parent;
 };
 
 struct cgroup {
+	struct cgroup_subsys_state self;
 	struct kernfs_node *kn;
 };
 
@@ -328,6 +374,12 @@ struct user_msghdr {
 	u64 controllen;
 	u32 flags;
 	u32 pad1;
+};
+
+struct user_mmsghdr {
+	struct user_msghdr header;
+	u32 len;
+	u32 pad;
 };
 
 #endif

@@ -17,9 +17,16 @@
 #include "maps.bpf.h"
 #include "emit.bpf.h"
 #include "path.bpf.h"
+#include "log.bpf.h"
 #include "file.bpf.h"
 #include "syscall.bpf.h"
+#include "cgroup.bpf.h"
+#include "task.bpf.h"
+#include "target.bpf.h"
+#include "tcp.bpf.h"
+#include "io_uring.bpf.h"
 #include "sched.bpf.h"
+#include "life.bpf.h"
 #include "sample.bpf.h"
 #include "state.bpf.h"
 
@@ -35,6 +42,9 @@ struct kd_records {
 	struct kd_file file;
 	struct kd_arg arg;
 	struct kd_payload payload;
+	struct kd_cgroup cgroup;
+	struct kd_tcp tcp;
+	struct kd_uring uring;
 } kd_records = {};
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

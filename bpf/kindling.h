@@ -24,6 +24,9 @@
 /* Bigger than any syscall number of the ABIs that are recorded. */
 #define KD_SYSCALLS 512
 #define KD_MAX_CPUS 512
+/* Patterns of log files: how many, and how long. */
+#define KD_LOGS 8
+#define KD_LOG_LEN 128
 
 enum kd_kind {
 	KD_SYSCALL = 1,
@@ -35,7 +38,10 @@ enum kd_kind {
 	KD_FILE = 7,
 	KD_ARG = 8,
 	KD_PAYLOAD = 9,
-	KD_KINDS = 10,
+	KD_TCP = 10,
+	KD_URING = 11,
+	KD_CGROUP = 12,
+	KD_KINDS = 13,
 };
 
 struct kd_head {
@@ -146,6 +152,15 @@ struct kd_task {
 	char comm[KD_COMM_LEN];
 };
 
+/* Followed by the path's names, innermost first, each ended by a zero. Sent once per cgroup, before
+ * the first task in it. */
+struct kd_cgroup {
+	struct kd_head head;
+	u64 id;
+	u16 path_len;
+	u16 pad[3];
+};
+
 enum { KD_FILE_OPENED = 1, KD_FILE_CLOSED = 2 };
 
 /* Followed by the path's components as in struct kd_task, or by a Unix socket's address. */
@@ -174,7 +189,7 @@ struct kd_file {
 	u8 remote_addr[16];
 };
 
-enum { KD_TRUNCATED = 1 };
+enum { KD_TRUNCATED = 1, KD_SOCKADDR = 2 };
 
 /* Followed by `len` bytes. head.ts is that of the syscall. */
 struct kd_arg {
@@ -198,6 +213,55 @@ struct kd_payload {
 	u32 pad;
 };
 
+enum kd_tcp_event {
+	KD_TCP_STATE = 1,
+	KD_TCP_RETRANSMIT = 2,
+	KD_TCP_RESET_SENT = 3,
+	KD_TCP_RESET_RECEIVED = 4,
+	KD_TCP_RTT = 5,
+};
+
+/* head.flags is enum kd_tcp_event; head.tid is 0. */
+struct kd_tcp {
+	struct kd_head head;
+	u64 cookie;
+	u64 acked; /* bytes that the other side has confirmed */
+	u64 received;
+	u32 file; /* 0: not known */
+	u32 netns;
+	u32 srtt_us;
+	u32 rttvar_us;
+	u32 cwnd;
+	u32 retransmits;
+	u32 unread; /* bytes that wait to be read */
+	u32 unacked; /* bytes that were written and are not confirmed */
+	u16 family;
+	u16 local_port;
+	u16 remote_port;
+	u8 old_state;
+	u8 state;
+	u8 is_full; /* the facts above are valid: it is more than the rest of a connection */
+	u8 pad[7];
+	u8 local_addr[16]; /* network order; IPv4 in the first four */
+	u8 remote_addr[16];
+};
+
+enum kd_uring_event { KD_URING_SUBMIT = 1, KD_URING_COMPLETE = 2 };
+#define KD_NO_OPCODE 255
+
+/* head.flags is enum kd_uring_event. */
+struct kd_uring {
+	struct kd_head head;
+	u64 user_data;
+	s64 ret;
+	u64 io_flags;
+	u32 pid; /* the ring's process */
+	u32 ring; /* file id, 0: not known */
+	u32 file; /* 0: it has none */
+	u8 opcode;
+	u8 pad[3];
+};
+
 /* How a syscall's arguments are to be read; filled by user space before loading. */
 enum kd_transfer {
 	KD_NO_TRANSFER = 0,
@@ -207,7 +271,11 @@ enum kd_transfer {
 	KD_WRITEV = 4,
 	KD_RECVMSG = 5, /* struct msghdr in arg1 */
 	KD_SENDMSG = 6,
-	KD_SENDFILE = 7, /* moves bytes that user space never sees */
+	KD_SENDFILE = 7, /* out of arg1 into arg0; user space never sees the bytes */
+	KD_SPLICE = 8, /* out of arg0 into arg2; copy_file_range too */
+	KD_TEE = 9, /* into arg1, and arg0 keeps them */
+	KD_RECVMMSG = 10, /* array of struct mmsghdr in arg1; returns how many */
+	KD_SENDMMSG = 11,
 };
 
 enum { KD_HAS_FILE = 1, KD_OPENS = 2, KD_CLOSES = 4, KD_DESCRIBE = 8 };

@@ -5,12 +5,20 @@
 
 /* Settings, fixed when the programs are loaded: the verifier drops what they turn off. */
 const volatile bool cfg_all = false;
+/* Whether processes join the target by their name, or by their cgroup. */
+const volatile bool cfg_comms = false;
+const volatile bool cfg_cgroups = false;
 const volatile bool cfg_payloads = true;
 const volatile bool cfg_switch_stacks = true;
 const volatile u32 cfg_payload_bytes = 1024;
 /* Bytes of user stack to copy with a sample; 0 walks frame pointers instead. */
 const volatile u32 cfg_stack_bytes = 0;
 const volatile u32 cfg_self_tgid = 0;
+/* Paths of files whose written bytes are kept, as patterns in the order of path_components. */
+const volatile u32 cfg_logs = 0;
+const volatile char cfg_log_patterns[KD_LOGS][KD_LOG_LEN] = {};
+/* A bit for each io_uring operation that works on a file. */
+const volatile u64 cfg_uring_files = 0;
 const volatile struct kd_syscall_spec cfg_syscalls[KD_SYSCALLS] = {};
 /* The ring of each CPU: CPUs that share a cache share a ring. */
 const volatile u16 cfg_ring_of_cpu[KD_MAX_CPUS] = {};
@@ -22,9 +30,23 @@ enum { PHASE_FIND = 0, PHASE_END = 1, PHASE_LOOK = 2 };
 u32 iter_phase = PHASE_FIND;
 /* Threads that the last run of the iterator newly marked; 0 means that none was missed. */
 u64 iter_marked = 0;
+/* Processes that joined the target while recording: the iterator is to look for their threads. */
+u64 joined = 0;
 u32 last_file_id = 0;
 /* Recording has ended: one moment for all programs, while detaching them takes a while. */
 u32 stopped = 0;
+
+/* What is left out because recording costs too much: everything up to this class. */
+enum shed {
+	SHED_NOTHING = 0,
+	SHED_PAYLOADS = 1,
+	SHED_STACKS = 2, /* samples too */
+	SHED_SYSCALLS = 3,
+	SHED_SWITCHES = 4, /* wakeups too */
+};
+u32 shed_level = SHED_NOTHING;
+/* Records that were left out, per CPU and kind. */
+u64 shed[KD_MAX_CPUS][16] = {};
 
 /* Records that found no room, per CPU and kind. Memory that user space maps: it reads without a
  * syscall, and knows when as well as how many. */
@@ -36,12 +58,19 @@ s8 in_interrupt[KD_MAX_CPUS] = {};
  * the last files. Task storage goes with the task, so it cannot leak and needs no size. */
 #define FILE_SLOTS 8
 
+/* Which bytes through a file are kept. */
+enum stream {
+	STREAM_NONE = 0,
+	STREAM_BOTH = 1, /* a socket, a pipe, a terminal */
+	STREAM_LOG = 2, /* a regular file that is written for people to read */
+};
+
 struct file_slot {
 	u64 file; /* struct file * */
 	u64 inode;
 	u32 id;
 	u16 mode;
-	u16 stream; /* bytes through it are kept */
+	u16 stream; /* bytes through it are kept: enum stream */
 };
 
 struct thread_state {
@@ -73,6 +102,22 @@ struct {
 	__type(value, u8);
 } targets SEC(".maps");
 
+/* Names of processes of the target, padded with zeros. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, char[KD_COMM_LEN]);
+	__type(value, u8);
+} target_comms SEC(".maps");
+
+/* Cgroups of the target, by id: everything in them and below. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u64);
+	__type(value, u8);
+} target_cgroups SEC(".maps");
+
 /* Open files by struct file *. LRU, because nothing tells when a file goes away: an entry that is
  * pushed out costs the file a second id. */
 struct file_state {
@@ -92,6 +137,42 @@ struct {
 	__type(value, struct file_state);
 } files SEC(".maps");
 
+/* TCP sockets of the target by struct sock *. */
+struct socket_state {
+	u64 cookie; /* tells an address that was reused */
+	u64 told_ts; /* when the socket's measurements were last sent */
+	u32 file;
+	u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, u64);
+	__type(value, struct socket_state);
+} sockets SEC(".maps");
+
+/* Where the target listens: network namespace and port. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u64);
+	__type(value, u8);
+} listeners SEC(".maps");
+
+/* The io_urings of the target by their context, which is the private data of their file. */
+struct uring_state {
+	u32 file;
+	u32 pid;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u64);
+	__type(value, struct uring_state);
+} urings SEC(".maps");
+
 /* Stacks that were sent already, by hash. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -99,6 +180,14 @@ struct {
 	__type(key, u64);
 	__type(value, u8);
 } sent_stacks SEC(".maps");
+
+/* Cgroups whose paths were sent already, by id. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u64);
+	__type(value, u8);
+} sent_cgroups SEC(".maps");
 
 /* Threads outside of the target that were named already: tid to start time. */
 struct {
@@ -156,6 +245,7 @@ struct {
 struct text_scratch {
 	union {
 		struct kd_task task;
+		struct kd_cgroup cgroup;
 		struct kd_file file;
 		struct kd_arg arg;
 		struct kd_payload payload;

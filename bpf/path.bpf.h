@@ -24,7 +24,8 @@ static long path_step(u32 step, void *context)
 	const unsigned char *name;
 	long len;
 
-	if (dentry == mnt_root || dentry == parent) {
+	/* What is in no directory (an epoll, a memfd) is its own parent, and has a name. */
+	if ((dentry == mnt_root || dentry == parent) && !(step == 0 && dentry != mnt_root)) {
 		struct mount *mount = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
 		struct mount *above = BPF_CORE_READ(mount, mnt_parent);
 
@@ -43,7 +44,7 @@ static long path_step(u32 step, void *context)
 		return 1;
 	walk->len += len;
 	walk->dentry = parent;
-	return 0;
+	return dentry == parent;
 }
 
 /* Writes the names from the file up to the root, each ended by a zero, and returns their length.

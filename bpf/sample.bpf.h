@@ -65,6 +65,8 @@ int sample(struct perf_event_context *ctx)
 	thread = state_of(task);
 	if (!thread || !thread->target)
 		return 0;
+	if (is_shed(SHED_STACKS, KD_SAMPLE))
+		return 0;
 	scratch = bpf_map_lookup_elem(&sample_scratch, &zero);
 	if (!scratch)
 		return 0;

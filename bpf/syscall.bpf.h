@@ -4,6 +4,8 @@
 #define KINDLING_SYSCALL_BPF_H
 
 #define IOVECS 16
+/* UIO_MAXIOV, the most messages of one call. */
+#define MESSAGES 1024
 
 struct syscall_exit {
 	struct thread_state *thread;
@@ -77,6 +79,7 @@ static __always_inline void emit_arg(struct syscall_exit *exit, u32 arg, u64 poi
 			flags = KD_TRUNCATED;
 		len -= 1;
 	} else {
+		flags = KD_SOCKADDR;
 		len = size > 128 ? 128 : size;
 		if (bpf_probe_read_user(record + 1, BOUNDED(len, 255), (void *)pointer))
 			return;
@@ -153,7 +156,7 @@ static __always_inline u32 copy_payload(char *out, struct thread_state *thread, 
 static __always_inline bool is_out(u8 transfer)
 {
 	return transfer == KD_WRITE || transfer == KD_WRITEV || transfer == KD_SENDMSG ||
-	       transfer == KD_SENDFILE;
+	       transfer == KD_SENDMMSG;
 }
 
 /* Bytes that were only looked at will be received again. */
@@ -165,6 +168,34 @@ static __always_inline bool is_peek(struct thread_state *thread, u16 nr)
 	       (peek == 4 && thread->args[3] & MSG_PEEK);
 }
 
+static __always_inline void send_payload(struct syscall_exit *exit, struct kd_payload *record,
+					 struct file_state *state, u32 file, bool out, u64 size,
+					 u32 len)
+{
+	record->offset = out ? __sync_fetch_and_add(&state->out_bytes, size) :
+			       __sync_fetch_and_add(&state->in_bytes, size);
+	/* The offset goes on: what comes after has its right place in the stream. */
+	if (is_shed(SHED_PAYLOADS, KD_PAYLOAD))
+		return;
+	fill_head(&record->head, exit->ts, exit->tid, exit->cpu, KD_PAYLOAD, out ? KD_OUT : 0);
+	record->pid = exit->pid;
+	record->file = file;
+	record->dur = exit->dur;
+	record->size = size;
+	record->len = len;
+	record->pad = 0;
+	send(&record->head, sizeof(*record) + BOUNDED(len, KD_PAYLOAD_MAX));
+}
+
+static __always_inline u32 wanted_bytes(u64 size)
+{
+	u32 want = size < cfg_payload_bytes ? size : cfg_payload_bytes;
+
+	if (shed_level >= SHED_PAYLOADS)
+		return 0;
+	return want > KD_PAYLOAD_MAX ? KD_PAYLOAD_MAX : want;
+}
+
 static __noinline int emit_payload(struct syscall_exit *exit, u8 transfer)
 {
 	struct text_scratch *scratch = text_of(SCRATCH_TASK);
@@ -172,7 +203,7 @@ static __noinline int emit_payload(struct syscall_exit *exit, u8 transfer)
 	struct kd_payload *record;
 	struct file_state *state;
 	u64 size;
-	u32 want, len;
+	u32 len;
 
 	if (!scratch || !exit)
 		return 0;
@@ -184,22 +215,126 @@ static __noinline int emit_payload(struct syscall_exit *exit, u8 transfer)
 		return 0;
 	size = exit->ret;
 	record = &scratch->payload;
-	record->offset = is_out(transfer) ? __sync_fetch_and_add(&state->out_bytes, size) :
-					    __sync_fetch_and_add(&state->in_bytes, size);
-	want = size < cfg_payload_bytes ? size : cfg_payload_bytes;
-	if (want > KD_PAYLOAD_MAX)
-		want = KD_PAYLOAD_MAX;
-	len = copy_payload((char *)(record + 1), thread, transfer, want);
-	fill_head(&record->head, exit->ts, exit->tid, exit->cpu, KD_PAYLOAD,
-		  is_out(transfer) ? KD_OUT : 0);
-	record->pid = exit->pid;
-	record->file = thread->file_id;
-	record->dur = exit->dur;
-	record->size = size;
-	record->len = len;
-	record->pad = 0;
-	send(&record->head, sizeof(*record) + BOUNDED(len, KD_PAYLOAD_MAX));
+	len = copy_payload((char *)(record + 1), thread, transfer, wanted_bytes(size));
+	send_payload(exit, record, state, thread->file_id, is_out(transfer), size, len);
 	return 0;
+}
+
+struct message_walk {
+	struct syscall_exit exit;
+	u64 file;
+	u64 headers; /* struct mmsghdr * */
+	u32 file_id;
+	u32 count;
+	bool out;
+};
+
+static long emit_message(u32 index, void *context)
+{
+	struct message_walk *walk = context;
+	struct text_scratch *scratch = text_of(SCRATCH_TASK);
+	struct kd_payload *record;
+	struct user_mmsghdr message;
+	struct file_state *state;
+	u32 len;
+
+	if (index >= walk->count || !scratch)
+		return 1;
+	state = bpf_map_lookup_elem(&files, &walk->file);
+	if (!state)
+		return 1;
+	if (bpf_probe_read_user(&message, sizeof(message),
+				(void *)(walk->headers + index * sizeof(message))))
+		return 1;
+	record = &scratch->payload;
+	len = copy_iovec((char *)(record + 1), message.header.iov, message.header.iovlen,
+			 wanted_bytes(message.len));
+	send_payload(&walk->exit, record, state, walk->file_id, walk->out, message.len, len);
+	return 0;
+}
+
+/* One payload for each message of sendmmsg or recvmmsg. */
+static __noinline int emit_messages(struct syscall_exit *exit, u8 transfer)
+{
+	struct thread_state *thread;
+	struct message_walk walk;
+
+	if (!exit)
+		return 0;
+	thread = exit->thread;
+	if (!thread)
+		return 0;
+	walk.exit = *exit;
+	walk.file = thread->file;
+	walk.headers = thread->args[1];
+	walk.file_id = thread->file_id;
+	walk.count = exit->ret;
+	walk.out = is_out(transfer);
+	bpf_loop(MESSAGES, emit_message, &walk, 0);
+	return 0;
+}
+
+/* Bytes that the kernel moved from file to file: how many, by file. */
+static __always_inline void emit_moved(struct syscall_exit *exit, s32 fd, bool out)
+{
+	struct text_scratch *scratch = text_of(SCRATCH_TASK);
+	u64 file = file_of_fd(bpf_get_current_task_btf(), fd);
+	struct file_state *state;
+	struct file_slot *slot;
+
+	if (!scratch || !file)
+		return;
+	slot = identify_file(exit->thread, file, fd, 0, SCRATCH_TASK);
+	state = bpf_map_lookup_elem(&files, &file);
+	if (slot && state)
+		send_payload(exit, &scratch->payload, state, slot->id, out, exit->ret, 0);
+}
+
+static __noinline int emit_move(struct syscall_exit *exit, u8 transfer)
+{
+	struct thread_state *thread;
+
+	if (!exit)
+		return 0;
+	thread = exit->thread;
+	if (!thread)
+		return 0;
+	switch (transfer) {
+	case KD_SENDFILE:
+		emit_moved(exit, thread->args[1], false);
+		emit_moved(exit, thread->args[0], true);
+		break;
+	case KD_SPLICE:
+		emit_moved(exit, thread->args[0], false);
+		emit_moved(exit, thread->args[2], true);
+		break;
+	case KD_TEE:
+		emit_moved(exit, thread->args[1], true);
+		break;
+	}
+	return 0;
+}
+
+/* The bytes that a syscall moved, if they are to be kept. */
+static __always_inline void emit_transfer(struct syscall_exit *exit, u16 nr)
+{
+	struct thread_state *thread = exit->thread;
+	u8 transfer = cfg_syscalls[nr].transfer;
+
+	if (!transfer || exit->ret <= 0)
+		return;
+	if (transfer == KD_SENDFILE || transfer == KD_SPLICE || transfer == KD_TEE) {
+		emit_move(exit, transfer);
+		return;
+	}
+	if (!thread->stream || is_peek(thread, nr))
+		return;
+	if (thread->stream == STREAM_LOG && !is_out(transfer))
+		return;
+	if (transfer == KD_RECVMMSG || transfer == KD_SENDMMSG)
+		emit_messages(exit, transfer);
+	else
+		emit_payload(exit, transfer);
 }
 
 /* What a descriptor refers to changed: opened, closed, bound, connected. */
@@ -235,6 +370,10 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long nr)
 		return 0;
 	if (nr < 0 || nr >= KD_SYSCALLS)
 		return 0;
+	if (is_shed(SHED_SYSCALLS, KD_SYSCALL)) {
+		thread->enter_ts = 0;
+		return 0;
+	}
 	thread->args[0] = regs->di;
 	thread->args[1] = regs->si;
 	thread->args[2] = regs->dx;
@@ -279,7 +418,6 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct thread_state *thread = state_of(task);
 	struct syscall_exit exit;
-	u8 transfer;
 	u16 nr;
 
 	if (!thread || !thread->enter_ts)
@@ -297,9 +435,8 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	emit_syscall(&exit, 0);
 	if ((cfg_syscalls[nr].paths | cfg_syscalls[nr].sockaddr) && !thread->executed)
 		emit_args(&exit, nr);
-	transfer = cfg_syscalls[nr].transfer;
-	if (cfg_payloads && thread->stream && transfer && ret > 0 && !is_peek(thread, nr))
-		emit_payload(&exit, transfer);
+	if (cfg_payloads)
+		emit_transfer(&exit, nr);
 	return 0;
 }
 

@@ -36,6 +36,8 @@ demo   has redis-benchmark                      redis-tools
 demo   has ab                                   apache2-utils
 tests  has strace                               strace
 tests  has unzip                                unzip
+tests  has runc                                 runc
+tests  has busybox                              busybox-static
 tests  python3 -c import\ ensurepip,venv        python3-venv
 lint   has shellcheck                           shellcheck
 LIST

@@ -15,7 +15,7 @@ pub const SUMMARY_MEMBER: &str = "summary.json";
 pub const INDEX_MEMBER: &str = "index.parquet";
 
 /// The version that this crate writes, and the newest that it reads.
-pub const FORMAT: FormatVersion = FormatVersion { major: 1, minor: 0 };
+pub const FORMAT: FormatVersion = FormatVersion { major: 1, minor: 1 };
 
 /// A version of the format. A reader reads every minor of its own major.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -136,14 +136,25 @@ pub struct Moment {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Options {
-    /// The target in words: `command`, `pids`, `all`.
+    /// The target in words: `all`, or those of `command`, `pids`, `comms`, `cgroups` and
+    /// `containers` that were named, separated by commas.
     pub target: String,
     /// The command that was started, with its arguments.
     pub command: Vec<String>,
     /// The processes that were named.
     pub pids: Vec<u32>,
+    /// The names of processes that were named.
+    pub comms: Vec<String>,
+    /// The cgroups that were named.
+    pub cgroups: Vec<String>,
+    /// The containers that were named.
+    pub containers: Vec<String>,
     /// The most bytes kept of one payload; 0 if payloads were off.
     pub payload_bytes: u32,
+    /// Patterns of the paths of files whose written bytes were kept.
+    pub logs: Vec<String>,
+    /// What was made unreadable: those of `headers`, `args` and `paths` that were asked for.
+    pub redacted: Vec<String>,
     /// Stack samples per second and CPU; 0 if sampling was off.
     pub sample_hz: u32,
     /// The longest time that a finished event waits to be written.
@@ -168,7 +179,7 @@ pub struct Source {
 pub struct Summary {
     /// The moment that recording ended.
     pub end: Moment,
-    /// Why it ended: `target exited`, `interrupted`, `duration`, `disk full`, …
+    /// Why it ended: `target exited`, `interrupted`, `duration`, `max-size`, `disk full`, …
     pub reason: String,
     /// Rows per table.
     pub rows: BTreeMap<String, u64>,

@@ -296,7 +296,7 @@ macro_rules! for_each_table {
     ($each:ident) => {
         $each! {
             Clock, Process, Thread, Mapping, File, Symbol, Frame, Stack,
-            Syscall, Argument, Payload, Switch, Wakeup, Sample, Loss, Overhead
+            Syscall, Argument, Payload, IoUring, Tcp, Switch, Wakeup, Sample, Loss, Overhead
         }
     };
 }
@@ -381,6 +381,63 @@ words! {
 }
 
 words! {
+    /// What an io_uring did.
+    IoUringKind {
+        /// It took an operation.
+        #[default]
+        Submit = "submit",
+        /// It gave a result.
+        Complete = "complete",
+    }
+}
+
+words! {
+    /// What happened to a TCP socket.
+    TcpKind {
+        /// Its state changed.
+        #[default]
+        State = "state",
+        /// It sent a segment again.
+        Retransmit = "retransmit",
+        /// It sent or received a reset.
+        Reset = "reset",
+        /// Nothing in particular: its measurements, at most every 100 ms, when packets arrive.
+        Rtt = "rtt",
+    }
+}
+
+words! {
+    /// The states of TCP (RFC 9293).
+    TcpState {
+        /// One that this version has no word for.
+        #[default]
+        Other = "other",
+        /// CLOSED: not connected yet, or not any more.
+        Closed = "closed",
+        /// LISTEN.
+        Listen = "listen",
+        /// SYN-SENT.
+        SynSent = "syn_sent",
+        /// SYN-RECEIVED.
+        SynReceived = "syn_received",
+        /// ESTABLISHED.
+        Established = "established",
+        /// FIN-WAIT-1.
+        FinWait1 = "fin_wait_1",
+        /// FIN-WAIT-2.
+        FinWait2 = "fin_wait_2",
+        /// CLOSE-WAIT.
+        CloseWait = "close_wait",
+        /// CLOSING.
+        Closing = "closing",
+        /// LAST-ACK.
+        LastAck = "last_ack",
+        /// TIME-WAIT.
+        TimeWait = "time_wait",
+    }
+}
+
+words! {
     /// Which side of the kernel boundary a sample found the thread on.
     Mode {
         /// In user space.
@@ -437,8 +494,15 @@ table! {
         uid: Option<u32>, Dict;
         /// The path in the cgroup v2 hierarchy.
         cgroup: Option<String>, Dict;
-        /// The container's id, from the cgroup path.
+        /// The container's id, from the cgroup path or the runtime's state.
         container: Option<String>, Dict;
+        /// The container's name, from the runtime's state.
+        container_name: Option<String>, Dict;
+        /// The runtime that its cgroup tells of: `docker`, `containerd`, `cri-o`, `podman`,
+        /// `crun`, `runc`.
+        container_runtime: Option<String>, Dict;
+        /// The uid of the container's Kubernetes pod, from the cgroup path.
+        pod_uid: Option<String>, Dict;
         /// Inode number of the network namespace.
         netns: Option<u32>, Dict;
         /// Inode number of the pid namespace.
@@ -660,8 +724,11 @@ table! {
 }
 
 table! {
-    /// Bytes that a syscall moved through a socket, pipe or terminal. It belongs to the syscall
-    /// with the same (`tid`, `ts`).
+    /// Bytes that a syscall moved through a socket, pipe or terminal, or wrote to a log (a file that
+    /// is a program's standard output or error, or that was named). It belongs to the syscall
+    /// with the same (`tid`, `ts`); `sendmmsg` and `recvmmsg` have one for each message, in their
+    /// order. Bytes that the kernel moved by itself (`sendfile`, `splice`, `tee`,
+    /// `copy_file_range`) have a row without `data` for each of both files, of whatever kind.
     Payload, PayloadColumns, PayloadViews = "payloads",
     sort(file, direction, ts), span |r| Some((r.ts, r.ts.saturating_add(r.dur))), pid |r| Some(r.pid),
     {
@@ -683,6 +750,94 @@ table! {
         offset: u64, Delta;
         /// The first bytes of them, up to the recorder's limit.
         data: Vec<u8>, Plain;
+    }
+}
+
+table! {
+    /// An operation that an io_uring took, or a result that it gave. Both carry the program's
+    /// `user_data`; operations that give more than one result exist.
+    IoUring, IoUringColumns, IoUringViews = "io_uring",
+    sort(pid, ts), span |r| Some((r.ts, r.ts)), pid |r| Some(r.pid),
+    {
+        /// When.
+        ts: i64, Delta;
+        /// The process that the ring belongs to.
+        pid: u32, Dict;
+        /// The thread in whose context it happened: for results often another than the one that
+        /// submitted, and not always one of `pid`.
+        tid: u32, Dict;
+        /// The CPU on which it happened.
+        cpu: u16, Dict;
+        /// What happened.
+        kind: IoUringKind, Dict;
+        /// The open file that is the ring; null if it was set up before the recording and not
+        /// used by a syscall since.
+        ring: Option<u32>, Dict;
+        /// The program's mark, by which it finds the operation of a result.
+        user_data: u64, Delta;
+        /// The operation (`IORING_OP_…`); null for results beyond the first of an operation.
+        opcode: Option<u8>, Dict;
+        /// The open file that the operation works on; null if it works on none, if its file is a
+        /// registered one, and for results.
+        file: Option<u32>, Dict;
+        /// Of an operation the flags of its request, the lowest as in `IOSQE_…`; of a result
+        /// `IORING_CQE_F_…`.
+        flags: u64, Dict;
+        /// The result, negative errno included; null for operations.
+        ret: Option<i64>, Dict;
+    }
+}
+
+table! {
+    /// Something that happened to a TCP socket of the target, with what the kernel had measured of
+    /// the connection by then. A socket is of the target if the target has used it, or if it came
+    /// in at a port where the target listens.
+    Tcp, TcpColumns, TcpViews = "tcp",
+    sort(cookie, ts), span |r| Some((r.ts, r.ts)), pid |_r| None,
+    {
+        /// When.
+        ts: i64, Delta;
+        /// On which CPU: often in an interrupt, so that the thread there means nothing.
+        cpu: u16, Dict;
+        /// What happened.
+        kind: TcpKind, Dict;
+        /// Whether a reset was sent or received; `out` for all else.
+        direction: Direction, Dict;
+        /// The socket's cookie, as in `files`.
+        cookie: u64, Delta;
+        /// Its open file; null if no descriptor of it had been used yet.
+        file: Option<u32>, Dict;
+        /// The state before; the same as `state` if it did not change.
+        old_state: TcpState, Dict;
+        /// The state from `ts` on.
+        state: TcpState, Dict;
+        /// Local IP address.
+        local_address: Option<String>, Dict;
+        /// Local port.
+        local_port: Option<u16>, Dict;
+        /// Remote IP address.
+        remote_address: Option<String>, Dict;
+        /// Remote port.
+        remote_port: Option<u16>, Dict;
+        /// Inode number of the socket's network namespace.
+        netns: u32, Dict;
+        /// The smoothed round-trip time, in microseconds; null before the first measurement, and
+        /// like all below when only a rest of the connection was left.
+        srtt_us: Option<u32>, Dict;
+        /// Its mean deviation, in microseconds.
+        rttvar_us: Option<u32>, Dict;
+        /// The congestion window, in segments.
+        cwnd: Option<u32>, Dict;
+        /// Segments sent again so far.
+        retransmits: Option<u32>, Dict;
+        /// Bytes that were received and wait to be read.
+        unread_bytes: Option<u32>, Dict;
+        /// Bytes that were written and not confirmed yet.
+        unacked_bytes: Option<u32>, Dict;
+        /// Bytes that the other side has confirmed so far; SYN and FIN count as one each.
+        acked_bytes: Option<u64>, Delta;
+        /// Bytes received so far; FIN counts as one.
+        received_bytes: Option<u64>, Delta;
     }
 }
 
@@ -767,7 +922,8 @@ table! {
         cpu: Option<u16>, Dict;
         /// The table whose rows are missing.
         source: String, Dict;
-        /// Why: `ring full`, `map full`, …
+        /// Why: `ring full`, …; `max-cpu` or `max-rate` if the recorder left them out because
+        /// recording took more than it was allowed to.
         cause: String, Dict;
         /// How many.
         count: u64, Dict;

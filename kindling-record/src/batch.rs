@@ -5,17 +5,23 @@ use std::collections::{HashMap, HashSet};
 use kindling_format::{
     header::Moment,
     schema::{
-        Argument, ArgumentColumns, Clock, ClockColumns, Direction, FileColumns, LossColumns, Mode,
-        OverheadColumns, Payload, PayloadColumns, ProcessColumns, Sample, SampleColumns, Switch,
-        SwitchColumns, Syscall, SyscallColumns, ThreadColumns, Wakeup, WakeupColumns,
+        Argument, ArgumentColumns, Clock, ClockColumns, Direction, FileColumns, IoUringColumns,
+        LossColumns, Mode, OverheadColumns, Payload, PayloadColumns, ProcessColumns, Sample,
+        SampleColumns, Switch, SwitchColumns, Syscall, SyscallColumns, TcpColumns, ThreadColumns,
+        Wakeup, WakeupColumns,
     },
 };
 
 use crate::{
+    cli::Redact,
+    config::RecordConfig,
     files::Files,
+    io_uring,
     lives::{Lives, SpaceEvent},
     mappings::{self, MappedFile},
     raw::{Kind, Record, get, kind, layout, numbers},
+    redact::{HeaderMask, PathMask},
+    tcp,
     unwind::StackMemory,
 };
 
@@ -25,6 +31,7 @@ const WAKEUP_IRQ: u8 = 1;
 const WAKEUP_NEW: u8 = 2;
 const KERNEL_MODE: u8 = 1;
 const TRUNCATED: u8 = 1;
+const SOCKADDR: u8 = 2;
 const OUT: u8 = 1;
 const NO_SYSCALL: u16 = 0xffff;
 
@@ -61,6 +68,8 @@ pub(crate) struct Batch {
     pub(crate) syscalls: SyscallColumns,
     pub(crate) arguments: ArgumentColumns,
     pub(crate) payloads: PayloadColumns,
+    pub(crate) io_uring: IoUringColumns,
+    pub(crate) tcp: TcpColumns,
     pub(crate) switches: SwitchColumns,
     pub(crate) wakeups: WakeupColumns,
     pub(crate) samples: SampleColumns,
@@ -87,6 +96,7 @@ impl Batch {
         lengths
             .into_iter()
             .chain([self.payloads.len(), self.arguments.len()])
+            .chain([self.io_uring.len(), self.tcp.len()])
             .max()
             .unwrap_or(0)
     }
@@ -117,6 +127,9 @@ pub(crate) struct Drain {
     pub(crate) batch: Batch,
     pub(crate) lives: Lives,
     files: Files,
+    /// What hides HTTP headers and paths, if they are to be hidden.
+    headers: Option<HeaderMask>,
+    paths: Option<PathMask>,
     stack_ids: HashMap<u64, u32>,
     /// Stacks that were sent, by the same hash.
     sent_stacks: HashSet<u64>,
@@ -131,10 +144,15 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    pub(crate) fn new(sample_hz: u32) -> Self {
-        let period = 1_000_000_000i64.checked_div(sample_hz.into()).unwrap_or(0);
+    pub(crate) fn new(config: &RecordConfig) -> Self {
+        let hz = i64::from(config.sample_hz);
+        let paths = config.hides(Redact::Paths).then(PathMask::default);
         Self {
-            sample_period_ns: period,
+            sample_period_ns: 1_000_000_000i64.checked_div(hz).unwrap_or(0),
+            files: Files::new(paths.clone()),
+            lives: Lives::new(config.hides(Redact::Args)),
+            headers: config.hides(Redact::Headers).then(HeaderMask::default),
+            paths,
             ..Self::default()
         }
     }
@@ -161,6 +179,9 @@ impl Drain {
             Some(Kind::File) => self.file(bytes),
             Some(Kind::Arg) => self.argument(bytes),
             Some(Kind::Payload) => self.payload(bytes),
+            Some(Kind::Tcp) => self.tcp(bytes),
+            Some(Kind::IoUring) => self.io_uring(bytes),
+            Some(Kind::Cgroup) => self.cgroup(bytes),
             None => None,
         };
         if done.is_none() {
@@ -294,16 +315,21 @@ impl Drain {
 
     fn argument(&mut self, bytes: &[u8]) -> Option<()> {
         let record = Record::<layout::kd_arg>::split(bytes)?;
+        let flags: u8 = get!(record, kd_arg, head.flags);
+        let len = usize::from(get!(record, kd_arg, len));
+        let mut data = record.rest.get(..len)?.to_vec();
+        match &self.paths {
+            Some(mask) if flags & SOCKADDR != 0 => mask.hide_address(&mut data),
+            Some(mask) => mask.hide_argument(&mut data),
+            None => {}
+        }
         self.batch.arguments.push(Argument {
             ts: get!(record, kd_arg, head.ts) as i64,
             pid: get!(record, kd_arg, pid),
             tid: get!(record, kd_arg, head.tid),
             arg: get!(record, kd_arg, arg) as u8,
-            data: record
-                .rest
-                .get(..usize::from(get!(record, kd_arg, len)))?
-                .to_vec(),
-            truncated: get!(record, kd_arg, head.flags) & TRUNCATED != 0,
+            data,
+            truncated: flags & TRUNCATED != 0,
         });
         Some(())
     }
@@ -311,20 +337,44 @@ impl Drain {
     fn payload(&mut self, bytes: &[u8]) -> Option<()> {
         let record = Record::<layout::kd_payload>::split(bytes)?;
         let out = get!(record, kd_payload, head.flags) & OUT != 0;
+        let direction = if out { Direction::Out } else { Direction::In };
+        let (file, size) = (
+            get!(record, kd_payload, file),
+            get!(record, kd_payload, size),
+        );
+        let len = get!(record, kd_payload, len) as usize;
+        let mut data = record.rest.get(..len)?.to_vec();
+        if let Some(mask) = &mut self.headers {
+            mask.hide(file, direction, &mut data, size > len as u64);
+        }
         self.batch.payloads.push(Payload {
             ts: get!(record, kd_payload, head.ts) as i64,
             dur: get!(record, kd_payload, dur) as i64,
             pid: get!(record, kd_payload, pid),
             tid: get!(record, kd_payload, head.tid),
-            file: get!(record, kd_payload, file),
-            direction: if out { Direction::Out } else { Direction::In },
-            size: get!(record, kd_payload, size),
+            file,
+            direction,
+            size,
             offset: get!(record, kd_payload, offset),
-            data: record
-                .rest
-                .get(..get!(record, kd_payload, len) as usize)?
-                .to_vec(),
+            data,
         });
+        Some(())
+    }
+
+    fn cgroup(&mut self, bytes: &[u8]) -> Option<()> {
+        self.lives.cgroup(&Record::split(bytes)?);
+        Some(())
+    }
+
+    fn tcp(&mut self, bytes: &[u8]) -> Option<()> {
+        let record = Record::<layout::kd_tcp>::split(bytes)?;
+        self.batch.tcp.push(tcp::row(&record));
+        Some(())
+    }
+
+    fn io_uring(&mut self, bytes: &[u8]) -> Option<()> {
+        let record = Record::<layout::kd_uring>::split(bytes)?;
+        self.batch.io_uring.push(io_uring::row(&record));
         Some(())
     }
 

@@ -27,6 +27,7 @@ const EXAMPLES: &str = "\
 Examples:
   kindling-record -o build.kndl -- make -j4        record a command and all its children
   kindling-record -o redis.kndl --pid 812 -d 10s   record a running process for ten seconds
+  kindling-record --comm nginx --container web      a union; later ones too, until Ctrl-C
   kindling-record --no-payload --all -d 2s -o a.kndl
   kindling-record -o - --pid 812 -d 5s | ssh laptop 'cat > redis.kndl'
   kindling-record --rotate 256M --keep 8 -o web.kndl --pid 812
@@ -62,8 +63,22 @@ pub(crate) struct RecordArgs {
     #[arg(short, long, value_name = "PID", value_delimiter = ',', num_args = 1..)]
     pub(crate) pid: Vec<u32>,
 
+    /// Record the processes with this name, as ps shows it, also those that start later.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1..)]
+    pub(crate) comm: Vec<String>,
+
+    /// Record what is in this cgroup (v2) or below it, now and later: a path as in
+    /// /proc/PID/cgroup, or the directory.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cgroup: Vec<PathBuf>,
+
+    /// Record a running container (docker, containerd, cri-o, podman, crun, runc), by its name or
+    /// the beginning of its id.
+    #[arg(long, value_name = "ID")]
+    pub(crate) container: Vec<String>,
+
     /// Record every process of the host but the recorder.
-    #[arg(short, long, conflicts_with_all = ["pid", "argv"])]
+    #[arg(short, long, conflicts_with_all = ["pid", "comm", "cgroup", "container", "argv"])]
     pub(crate) all: bool,
 
     /// Stop after this time, for example 10s, 500ms or 2m.
@@ -77,6 +92,12 @@ pub(crate) struct RecordArgs {
     /// Keep no bytes that cross sockets, pipes and terminals.
     #[arg(long)]
     pub(crate) no_payload: bool,
+
+    /// Keep what is written to files with such a path, as logs: `*.log` is about the name, one with
+    /// a slash about the path's end, `/var/log/*/*.log` about all of it. Standard output and
+    /// standard error are kept wherever they go.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) log: Vec<String>,
 
     /// Take this many stack samples per second and CPU; 0 takes none.
     #[arg(long, value_name = "HZ", default_value_t = 99, value_parser = clap::value_parser!(u32).range(0..=10_000))]
@@ -113,6 +134,28 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "N", requires = "rotate", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) keep: Option<u32>,
 
+    /// End the recording when the capture has about this size, for example 1G.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) max_size: Option<u64>,
+
+    /// Keep about this many records per second at most: what is more is left out by class, payloads
+    /// first, then stacks, syscalls, switches, and counted.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) max_rate: Option<u64>,
+
+    /// Let the recorder take about this part of one CPU at most, for example 3%; leaves out as
+    /// --max-rate does. What its programs take within the target's calls is not in it.
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
+    pub(crate) max_cpu: Option<f64>,
+
+    /// Make this unreadable before it is written.
+    #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',')]
+    pub(crate) redact: Vec<Redact>,
+
+    /// Go on as this user when everything is attached; the capture will be its own.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+
     /// The command to start and record, with its arguments.
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) argv: Vec<String>,
@@ -137,6 +180,31 @@ fn parse_rotation(text: &str) -> Result<Rotation, String> {
             Err("expected more than nothing, for example 256M or 60s".into())
         }
         rotation => Ok(rotation),
+    }
+}
+
+/// What can be made unreadable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Redact {
+    /// The values of HTTP/1 headers but those that frame and route a message, and what follows `?`
+    /// in its target.
+    Headers,
+    /// Command lines but the program's name.
+    Args,
+    /// Paths of files that are opened or named in calls, and Unix sockets; programs keep theirs.
+    Paths,
+}
+
+/// A part of one CPU, such as `3%` or `3`.
+fn parse_percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text);
+    let percent: f64 = number
+        .parse()
+        .map_err(|_| format!("`{number}` is not a number of percent"))?;
+    if percent > 0.0 && percent.is_finite() {
+        Ok(percent)
+    } else {
+        Err("it must be more than 0 %".into())
     }
 }
 
@@ -206,6 +274,9 @@ mod tests {
         assert_eq!(parse_size("64M"), Ok(64 << 20));
         assert_eq!(parse_size("1KiB"), Ok(1024));
         assert!(parse_size("64Q").is_err());
+        assert_eq!(parse_percent("3%"), Ok(3.0));
+        assert_eq!(parse_percent("0.5"), Ok(0.5));
+        assert!(parse_percent("0").is_err() && parse_percent("much").is_err());
     }
 
     #[test]

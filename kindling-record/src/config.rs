@@ -3,26 +3,13 @@
 use std::{path::PathBuf, time::Duration};
 
 use crate::{
-    cli::{RecordArgs, Rotation},
+    cli::{RecordArgs, Redact, Rotation},
+    limits::Limits,
+    logs::{self, LogPattern, parse_log},
+    privileges::{User, parse_user},
+    target::{Target, TargetError},
     unwind,
 };
-
-/// What to record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Target {
-    /// A command that the recorder starts.
-    Command(Vec<String>),
-    /// Processes that run already.
-    Pids(Vec<u32>),
-    /// Every process but the recorder.
-    All,
-}
-
-impl Target {
-    pub(crate) fn is_all(&self) -> bool {
-        *self == Target::All
-    }
-}
 
 /// Where the capture goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,13 +28,21 @@ impl std::fmt::Display for Destination {
 }
 
 /// A recording that makes sense.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RecordConfig {
     pub(crate) target: Target,
     pub(crate) destination: Destination,
     pub(crate) duration: Option<Duration>,
     /// 0 if payloads are off.
     pub(crate) payload_bytes: u32,
+    /// Which files are logs.
+    pub(crate) logs: Vec<LogPattern>,
+    /// What it may cost.
+    pub(crate) limits: Limits,
+    /// What is made unreadable.
+    pub(crate) redact: Vec<Redact>,
+    /// Whom to go on as.
+    pub(crate) user: Option<User>,
     /// 0 if sampling is off.
     pub(crate) sample_hz: u32,
     /// Bytes of user stack that are copied with a sample; 0 follows frame pointers instead.
@@ -66,16 +61,32 @@ pub(crate) struct RecordConfig {
 /// A command line that asks for nothing that can be done.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum UsageError {
-    #[error("nothing to record: name a command after --, or --pid PID, or --all")]
-    NoTarget,
-    #[error("a command and --pid exclude each other: start the command, then name its pid")]
-    TwoTargets,
-    #[error("there is no process {0}: see ps")]
-    NoProcess(u32),
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error("{option} {text}: {why}")]
+    Value {
+        option: &'static str,
+        text: String,
+        why: String,
+    },
+    #[error("--log takes at most {} patterns: use fewer, broader ones", logs::MOST)]
+    ManyLogs,
     #[error("standard output is a terminal: redirect it, or name a file with -o")]
     Terminal,
     #[error("--rotate writes several files: name them with -o FILE, not -o -")]
     RotatedPipe,
+}
+
+impl UsageError {
+    fn value(option: &'static str, text: &str, why: String) -> Self {
+        let text = text.to_owned();
+        Self::Value { option, text, why }
+    }
+
+    /// Whether the command line was right, and what it names is not there.
+    pub(crate) fn is_failure(&self) -> bool {
+        matches!(self, UsageError::Target(error) if *error != TargetError::Nothing)
+    }
 }
 
 /// A ring's size is a power of two of at least a page.
@@ -90,7 +101,7 @@ impl RecordConfig {
     /// [`UsageError`] says what to type instead.
     pub(crate) fn new(args: &RecordArgs) -> Result<Self, UsageError> {
         Ok(Self {
-            target: target(args)?,
+            target: Target::new(args)?,
             destination: destination(args)?,
             duration: args.duration,
             payload_bytes: if args.no_payload {
@@ -98,6 +109,14 @@ impl RecordConfig {
             } else {
                 args.payload_bytes
             },
+            logs: logs(&args.log)?,
+            limits: Limits {
+                max_size: args.max_size,
+                max_rate: args.max_rate,
+                max_cpu: args.max_cpu,
+            },
+            redact: args.redact.clone(),
+            user: args.user.as_deref().map(user).transpose()?,
             sample_hz: args.sample_hz,
             stack_bytes: if unwind::IS_SUPPORTED {
                 args.stack_bytes
@@ -113,6 +132,11 @@ impl RecordConfig {
         })
     }
 
+    /// Whether this is to be made unreadable.
+    pub(crate) fn hides(&self, what: Redact) -> bool {
+        self.redact.contains(&what)
+    }
+
     /// The size of each of `rings` rings.
     pub(crate) fn ring_bytes(&self, rings: usize) -> u32 {
         let share = (self.buffer_bytes / rings.max(1) as u64).clamp(SMALLEST_RING, LARGEST_RING);
@@ -120,20 +144,18 @@ impl RecordConfig {
     }
 }
 
-fn target(args: &RecordArgs) -> Result<Target, UsageError> {
-    match (args.argv.is_empty(), args.pid.is_empty(), args.all) {
-        (true, true, true) => Ok(Target::All),
-        (false, true, _) => Ok(Target::Command(args.argv.clone())),
-        (true, false, _) => {
-            let gone = |pid: &&u32| !std::path::Path::new(&format!("/proc/{pid}")).exists();
-            match args.pid.iter().find(gone) {
-                Some(&pid) => Err(UsageError::NoProcess(pid)),
-                None => Ok(Target::Pids(args.pid.clone())),
-            }
-        }
-        (false, false, _) => Err(UsageError::TwoTargets),
-        (true, true, false) => Err(UsageError::NoTarget),
+fn logs(patterns: &[String]) -> Result<Vec<LogPattern>, UsageError> {
+    if patterns.len() > logs::MOST {
+        return Err(UsageError::ManyLogs);
     }
+    patterns
+        .iter()
+        .map(|text| parse_log(text).map_err(|why| UsageError::value("--log", text, why)))
+        .collect()
+}
+
+fn user(name: &str) -> Result<User, UsageError> {
+    parse_user(name).map_err(|why| UsageError::value("--user", name, why))
 }
 
 fn destination(args: &RecordArgs) -> Result<Destination, UsageError> {
@@ -158,20 +180,6 @@ mod tests {
     fn parse(args: &[&str]) -> Result<RecordConfig, UsageError> {
         let line = ["kindling-record", "-o", "x"].iter().chain(args);
         RecordConfig::new(&crate::cli::Cli::parse_from(line).record)
-    }
-
-    #[test]
-    fn a_recording_has_one_kind_of_target() {
-        assert_eq!(parse(&[]), Err(UsageError::NoTarget));
-        assert_eq!(
-            parse(&["--pid", "1", "--", "ls"]),
-            Err(UsageError::TwoTargets)
-        );
-        assert_eq!(
-            parse(&["--pid", "4000000"]),
-            Err(UsageError::NoProcess(4_000_000))
-        );
-        assert!(parse(&["--all"]).unwrap().target.is_all());
     }
 
     #[test]

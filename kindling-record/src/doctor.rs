@@ -7,11 +7,13 @@ use kindling_format::header::Source;
 
 use crate::{
     cli::Format,
-    config::{Destination, RecordConfig, Target},
+    config::{Destination, RecordConfig},
     cpus::Cpus,
+    limits::Limits,
     mappings::MappingSource,
     probes,
     sources::{MAPPINGS, Missing},
+    target::{Chosen, Target},
 };
 
 /// Prints one line per source; `true` if a recording can be made.
@@ -76,10 +78,18 @@ fn checks(cpus: &Cpus) -> Vec<Check> {
 /// The smallest recording, for trying.
 fn trial() -> RecordConfig {
     RecordConfig {
-        target: Target::Pids(Vec::new()),
+        target: Target::Chosen(Chosen {
+            comms: vec![String::new()],
+            cgroup_ids: [0].into(),
+            ..Chosen::default()
+        }),
         destination: Destination::Stdout,
         duration: None,
         payload_bytes: 1024,
+        logs: Vec::new(),
+        limits: Limits::default(),
+        redact: Vec::new(),
+        user: None,
         sample_hz: 99,
         stack_bytes: 0,
         switch_stacks: true,

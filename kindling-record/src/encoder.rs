@@ -17,8 +17,8 @@ use kindling_format::{
     CaptureWriter, EncodedMember, FormatError, Header, Summary,
     header::Moment,
     schema::{
-        Argument, Clock, File, Loss, Overhead, Payload, Process, Sample, Switch, Syscall, Table,
-        Thread, Wakeup,
+        Argument, Clock, File, IoUring, Loss, Overhead, Payload, Process, Sample, Switch, Syscall,
+        Table, Tcp, Thread, Wakeup,
     },
 };
 
@@ -355,6 +355,8 @@ fn encode(batch: Batch) -> Result<Vec<EncodedMember>, FormatError> {
         Syscall::encode(batch.syscalls)?,
         Argument::encode(batch.arguments)?,
         Payload::encode(batch.payloads)?,
+        IoUring::encode(batch.io_uring)?,
+        Tcp::encode(batch.tcp)?,
         Switch::encode(batch.switches)?,
         Wakeup::encode(batch.wakeups)?,
         Sample::encode(batch.samples)?,

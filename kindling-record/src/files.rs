@@ -7,7 +7,10 @@ use std::{
 
 use kindling_format::schema::{File, FileColumns, FileKind};
 
-use crate::raw::{Record, get, layout};
+use crate::{
+    raw::{Record, get, layout},
+    redact::PathMask,
+};
 
 /// `KD_FILE_OPENED`, `KD_FILE_CLOSED` in `kindling.h`.
 const OPENED: u8 = 1;
@@ -31,14 +34,28 @@ const TCP_LISTEN: u8 = 10;
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     open: HashMap<u32, File>,
+    /// What hides paths, if they are to be hidden.
+    mask: Option<PathMask>,
 }
 
 impl Files {
+    pub(crate) fn new(mask: Option<PathMask>) -> Self {
+        Self {
+            mask,
+            ..Self::default()
+        }
+    }
+
     /// Takes in one record and adds the row that it changes.
     pub(crate) fn record(&mut self, record: &Record<'_, layout::kd_file>, rows: &mut FileColumns) {
         let flags: u8 = get!(record, kd_file, head.flags);
         let ts = get!(record, kd_file, head.ts) as i64;
         let mut file = describe(record);
+        if let (Some(mask), Some(path)) = (&self.mask, &mut file.path)
+            && has_path(file.kind)
+        {
+            *path = mask.hide(path.as_bytes());
+        }
         file.open_ts = (flags & OPENED != 0).then_some(ts);
         file.close_ts = (flags & CLOSED != 0).then_some(ts);
         if let Some(before) = self.open.remove(&file.id) {
@@ -55,6 +72,14 @@ impl Files {
         let open = self.open.values().cloned();
         open.for_each(|file| rows.push(file));
     }
+}
+
+/// Whether its path is more than the kernel's name for it.
+fn has_path(kind: FileKind) -> bool {
+    matches!(
+        kind,
+        FileKind::Regular | FileKind::Directory | FileKind::Pipe | FileKind::Unix | FileKind::Other
+    )
 }
 
 /// A socket that is closing has lost its addresses; what was known of a file stays known.
@@ -147,7 +172,7 @@ fn describe_socket(record: &Record<'_, layout::kd_file>, text: &[u8], file: &mut
     }
 }
 
-fn address(family: u16, bytes: &[u8]) -> Option<String> {
+pub(crate) fn address(family: u16, bytes: &[u8]) -> Option<String> {
     if family == AF_INET {
         return bytes
             .first_chunk::<4>()

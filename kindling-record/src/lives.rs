@@ -7,7 +7,12 @@ use std::{
 
 use kindling_format::schema::{Process, ProcessColumns, Thread, ThreadColumns};
 
-use crate::raw::{Record, get, layout};
+use crate::{
+    containers::{Container, Containers},
+    files::absolute_path,
+    raw::{Record, get, layout},
+    redact::hide_args,
+};
 
 /// `enum kd_task_event` in `kindling.h`.
 mod event {
@@ -15,6 +20,7 @@ mod event {
     pub(super) const FORK: u8 = 2;
     pub(super) const EXEC: u8 = 3;
     pub(super) const EXIT: u8 = 5;
+    pub(super) const MET: u8 = 6;
     pub(super) const END: u8 = 7;
     pub(super) const LOOK: u8 = 8;
 }
@@ -31,19 +37,44 @@ pub(crate) enum SpaceEvent {
     Exec { pid: u32 },
 }
 
+/// Where in the cgroup hierarchies a process is.
+#[derive(Debug, Clone, Default)]
+struct Place {
+    /// The path in the v2 hierarchy.
+    cgroup: Option<String>,
+    container: Option<Container>,
+}
+
+impl Place {
+    /// Whether the v2 hierarchy says where it is: the root may mean that only others do.
+    fn is_known(&self) -> bool {
+        self.cgroup.as_deref().is_some_and(|path| path != "/")
+    }
+}
+
 /// What is known of the processes that are or were alive.
 #[derive(Debug, Default)]
 pub(crate) struct Lives {
     processes: HashMap<u32, Process>,
     threads: HashMap<u32, Thread>,
-    cgroups: HashMap<u64, Option<String>>,
+    /// By the id of the cgroup.
+    places: HashMap<u64, Place>,
+    containers: Containers,
     /// Processes of the target, the ones that ended included.
     pub(crate) targets: BTreeSet<u32>,
+    hides_args: bool,
     /// The command's process before it runs the command: it is still a copy of the recorder.
     pub(crate) held: Option<u32>,
 }
 
 impl Lives {
+    pub(crate) fn new(hides_args: bool) -> Self {
+        Self {
+            hides_args,
+            ..Self::default()
+        }
+    }
+
     /// Takes in one record; adds the rows that it changes and says whether mappings changed.
     pub(crate) fn record(
         &mut self,
@@ -122,7 +153,13 @@ impl Lives {
     ) -> Process {
         let pid: u32 = get!(record, kd_task, pid);
         let ppid: u32 = get!(record, kd_task, ppid);
-        let cgroup = self.cgroup(get!(record, kd_task, cgroup), pid);
+        let mut place = match event {
+            event::EXIT => Place::default(),
+            _ => self.place(get!(record, kd_task, cgroup)),
+        };
+        if !place.is_known() && matches!(event, event::FOUND | event::EXEC | event::MET) {
+            place.container = self.containers.of_process(&cgroups_of(pid));
+        }
         let mut process = match self.processes.get(&pid) {
             Some(known) => known.clone(),
             None => Process {
@@ -140,23 +177,27 @@ impl Lives {
         process.netns = known(get!(record, kd_task, netns)).or(process.netns);
         process.pidns = known(get!(record, kd_task, pidns)).or(process.pidns);
         process.mntns = known(get!(record, kd_task, mntns)).or(process.mntns);
-        process.container = cgroup
-            .as_deref()
-            .and_then(container_id)
-            .or(process.container);
-        process.cgroup = cgroup.or(process.cgroup);
+        process.cgroup = place.cgroup.or(process.cgroup);
+        if let Some(container) = place.container {
+            process.container = Some(container.id);
+            process.container_name = container.name;
+            process.container_runtime = container.runtime.map(str::to_owned);
+            process.pod_uid = container.pod_uid;
+        }
         match event {
             event::FORK if is_new => {
                 if let Some(parent) = self.processes.get(&ppid) {
                     process.exe.clone_from(&parent.exe);
                     process.argv.clone_from(&parent.argv);
+                    if process.container.is_none() {
+                        inherit_container(&mut process, parent);
+                    }
                 }
             }
             event::EXEC => {
                 let path_len = usize::from(get!(record, kd_task, path_len));
                 let argv_len = usize::from(get!(record, kd_task, argv_len));
-                process.exe =
-                    crate::files::absolute_path(record.rest.get(..path_len).unwrap_or_default());
+                process.exe = absolute_path(record.rest.get(..path_len).unwrap_or_default());
                 process.argv = argv(
                     record
                         .rest
@@ -171,6 +212,9 @@ impl Lives {
                 process.exit_status = Some(get!(record, kd_task, exit_code));
             }
             _ => {}
+        }
+        if self.hides_args {
+            hide_args(&mut process.argv);
         }
         process
     }
@@ -206,19 +250,26 @@ impl Lives {
         }
     }
 
-    /// The path of a cgroup. The kernel side only knows its number, so the first process that is
-    /// seen in it is asked.
-    fn cgroup(&mut self, id: u64, pid: u32) -> Option<String> {
-        if id == 0 {
-            return None;
-        }
-        let path = self.cgroups.entry(id).or_insert_with(|| {
-            let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-            let unified = text.lines().find_map(|line| line.strip_prefix("0::"))?;
-            Some(unified.to_owned())
-        });
-        path.clone()
+    /// Takes in the path of a cgroup, which comes before the first process in it.
+    pub(crate) fn cgroup(&mut self, record: &Record<'_, layout::kd_cgroup>) {
+        let len = usize::from(get!(record, kd_cgroup, path_len));
+        let text = record.rest.get(..len).unwrap_or_default();
+        let path = absolute_path(text).unwrap_or_else(|| "/".to_owned());
+        let place = Place {
+            container: self.containers.of_cgroup(&path),
+            cgroup: Some(path),
+        };
+        self.places.insert(get!(record, kd_cgroup, id), place);
     }
+
+    fn place(&self, cgroup: u64) -> Place {
+        self.places.get(&cgroup).cloned().unwrap_or_default()
+    }
+}
+
+/// What `/proc` says of a process's cgroups; empty if it is gone.
+fn cgroups_of(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default()
 }
 
 fn known(number: u32) -> Option<u32> {
@@ -246,6 +297,15 @@ fn argv(bytes: &[u8]) -> Vec<String> {
         .collect()
 }
 
+fn inherit_container(process: &mut Process, parent: &Process) {
+    process.container.clone_from(&parent.container);
+    process.container_name.clone_from(&parent.container_name);
+    process
+        .container_runtime
+        .clone_from(&parent.container_runtime);
+    process.pod_uid.clone_from(&parent.pod_uid);
+}
+
 /// For a process that was there before: what `/proc` says of its program.
 fn read_identity(process: &mut Process) {
     let proc = format!("/proc/{}", process.pid);
@@ -257,34 +317,9 @@ fn read_identity(process: &mut Process) {
     process.argv = argv(&fs::read(format!("{proc}/cmdline")).unwrap_or_default());
 }
 
-/// The container's id in a cgroup path: 64 hexadecimal digits, with or without a runtime's prefix
-/// (`docker-….scope`, `cri-containerd-….scope`, `crio-….scope`, `libpod-….scope`).
-fn container_id(cgroup: &str) -> Option<String> {
-    cgroup.rsplit('/').find_map(|part| {
-        let part = part.strip_suffix(".scope").unwrap_or(part);
-        let id = part.rsplit(['-', ':']).next()?;
-        let is_id = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_id.then(|| id.to_owned())
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn container_ids_are_found_in_the_paths_of_the_common_runtimes() {
-        let id = "0123456789abcdef".repeat(4);
-        for path in [
-            format!("/docker/{id}"),
-            format!("/system.slice/docker-{id}.scope"),
-            format!("/kubepods.slice/kubepods-pod1.slice/cri-containerd-{id}.scope"),
-            format!("/machine.slice/libpod-{id}.scope/container"),
-        ] {
-            assert_eq!(container_id(&path).as_deref(), Some(&id[..]), "{path}");
-        }
-        assert_eq!(container_id("/user.slice/session-1.scope"), None);
-    }
 
     #[test]
     fn command_lines_are_split_at_zeros() {

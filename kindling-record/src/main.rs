@@ -9,24 +9,32 @@ mod cli;
 mod clocks;
 mod command;
 mod config;
+mod containers;
 mod cost;
 mod cpus;
 mod doctor;
 mod encoder;
 mod files;
 mod host;
+mod io_uring;
+mod limits;
 mod lives;
+mod logs;
 mod mappings;
 mod namer;
 mod output;
 mod parts;
+mod privileges;
 mod probes;
 mod raw;
+mod redact;
 mod session;
 mod skeleton;
 mod sources;
 mod spec;
 mod symbols;
+mod target;
+mod tcp;
 mod unwind;
 
 use std::{
@@ -41,7 +49,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::{
     cli::{Cli, Command},
-    config::{RecordConfig, UsageError},
+    config::RecordConfig,
     session::Outcome,
 };
 
@@ -60,8 +68,7 @@ fn main() -> ExitCode {
             Ok(config) => record(&config),
             Err(error) => {
                 report(&error);
-                let is_gone = matches!(error, UsageError::NoProcess(_));
-                return ExitCode::from(if is_gone { FAILED } else { USAGE });
+                return ExitCode::from(if error.is_failure() { FAILED } else { USAGE });
             }
         },
     };

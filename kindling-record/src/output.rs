@@ -1,9 +1,9 @@
 //! Where the capture goes: a file that only its owner can read, or the standard output.
 
 use std::{
-    fs::{File, Permissions},
+    fs::{self, File},
     io::{self, Seek, SeekFrom, Write},
-    os::unix::fs::PermissionsExt,
+    path::Path,
 };
 
 use anyhow::{Context, Result};
@@ -18,8 +18,11 @@ pub(crate) enum Output {
 }
 
 impl Output {
-    /// Opens the destination. An existing file is replaced; a symbolic link is refused, because the
-    /// recorder may run as root in a directory that others can write.
+    /// Opens the destination, readable by its owner only.
+    ///
+    /// The recorder may run as root in a directory that others can write. So a file that is in the
+    /// way is removed and not written to, whoever has it open or has another link to it; and a
+    /// symbolic link is refused. A device or a pipe is written to as it is.
     ///
     /// # Errors
     /// If the file cannot be created.
@@ -27,24 +30,34 @@ impl Output {
         let Destination::File(path) = destination else {
             return Ok(Output::Stdout(io::stdout()));
         };
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(|error| match error {
-                rustix::io::Errno::LOOP => {
-                    io::Error::other("it is a symbolic link; name the file itself")
-                }
-                error => error.into(),
-            })
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        let file = File::from(file);
-        // A file that was there keeps its permissions unless they are set.
-        if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-            file.set_permissions(Permissions::from_mode(0o600))
-                .with_context(|| format!("cannot make {} private", path.display()))?;
-        }
+        let file = create(path).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Output::File(file))
     }
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    let kind = path.symlink_metadata().map(|metadata| metadata.file_type());
+    let is_new = match kind {
+        Ok(kind) if kind.is_symlink() => {
+            return Err(io::Error::other(
+                "it is a symbolic link; name the file itself",
+            ));
+        }
+        Ok(kind) if kind.is_file() => {
+            fs::remove_file(path)?;
+            true
+        }
+        Ok(_) => false,
+        Err(_) => true,
+    };
+    // Should somebody be quicker and put something in its place, this fails.
+    let flags = match is_new {
+        true => OFlags::CREATE | OFlags::EXCL,
+        false => OFlags::empty(),
+    };
+    let flags = flags | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
+    Ok(File::from(file))
 }
 
 impl Output {
@@ -122,6 +135,8 @@ pub(crate) fn discard(destination: &Destination) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

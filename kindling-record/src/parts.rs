@@ -66,14 +66,6 @@ impl PartPlan {
         })
     }
 
-    /// The first file.
-    ///
-    /// # Errors
-    /// If it cannot be created.
-    pub(crate) fn first(&self) -> Result<NewPart> {
-        self.open()
-    }
-
     /// The next file, beginning at `start`; the oldest one goes if too many are kept.
     ///
     /// # Errors
@@ -88,7 +80,11 @@ impl PartPlan {
         self.open()
     }
 
-    fn open(&self) -> Result<NewPart> {
+    /// Opens the file of the current part.
+    ///
+    /// # Errors
+    /// If it cannot be created.
+    pub(crate) fn open(&self) -> Result<NewPart> {
         Ok(NewPart {
             output: Output::open(&self.current())?,
             header: Header {

@@ -16,6 +16,7 @@ use perf_event::{Builder, Counter, events::Software};
 use crate::{
     config::RecordConfig,
     cpus::Cpus,
+    io_uring,
     raw::Kind,
     skeleton::{KindlingSkel, KindlingSkelBuilder, OpenKindlingSkel},
     sources::{Missing, PROGRAMS, SAMPLES, SourceSpec},
@@ -39,6 +40,9 @@ pub(crate) struct Probes<'obj> {
     iterator: Option<Link>,
     samplers: Vec<Counter>,
     last_lost: Vec<[u64; 16]>,
+    last_shed: Vec<[u64; 16]>,
+    /// How many processes had joined the target when it was last looked at.
+    joined: u64,
 }
 
 /// How a process of the target is found, as in `maps.bpf.h`.
@@ -91,6 +95,8 @@ impl<'obj> Probes<'obj> {
             iterator: None,
             samplers: Vec::new(),
             last_lost: vec![[0; 16]; cpus.highest + 1],
+            last_shed: vec![[0; 16]; cpus.highest + 1],
+            joined: 0,
         };
         let mut attached: Attached = missing
             .into_iter()
@@ -167,6 +173,43 @@ impl<'obj> Probes<'obj> {
         self.find_threads()
     }
 
+    /// Adds every process of these names and cgroups to the target, now and from now on.
+    ///
+    /// # Errors
+    /// If the kernel's lists of targets are full or the iterator fails.
+    pub(crate) fn add_open_targets(&mut self, comms: &[String], cgroups: &[u64]) -> Result<u64> {
+        let maps = &self.skeleton.maps;
+        for comm in comms {
+            maps.target_comms
+                .update(&comm_key(comm), &[1], MapFlags::ANY)
+                .with_context(|| format!("cannot add the name {comm} to the target"))?;
+        }
+        for cgroup in cgroups {
+            maps.target_cgroups
+                .update(&cgroup.to_ne_bytes(), &[1], MapFlags::ANY)
+                .context("cannot add a cgroup to the target")?;
+        }
+        self.find_threads()
+    }
+
+    /// Looks for the other threads of processes that joined the target since the last call.
+    ///
+    /// # Errors
+    /// If the iterator fails.
+    pub(crate) fn find_joined(&mut self) -> Result<()> {
+        let joined = self
+            .skeleton
+            .maps
+            .bss_data
+            .as_deref()
+            .map_or(0, |bss| bss.joined);
+        if joined != self.joined {
+            self.joined = joined;
+            self.find_threads()?;
+        }
+        Ok(())
+    }
+
     /// Marks all threads of the target that exist, until no new one turns up.
     ///
     /// # Errors
@@ -239,23 +282,43 @@ impl<'obj> Probes<'obj> {
         Ok(())
     }
 
+    /// Leaves out everything up to this class of records; 0 leaves out nothing.
+    pub(crate) fn shed(&mut self, level: u32) {
+        if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
+            bss.shed_level = level;
+        }
+    }
+
     /// Records that found no room since the last call, per CPU and kind.
     pub(crate) fn new_losses(&mut self) -> Vec<(u16, Kind, u64)> {
-        let mut losses = Vec::new();
-        let Some(bss) = self.skeleton.maps.bss_data.as_deref() else {
-            return losses;
-        };
-        for (cpu, (last, now)) in self.last_lost.iter_mut().zip(&bss.lost).enumerate() {
-            for kind in Kind::ALL {
-                let (before, after) = (&mut last[kind as usize], now[kind as usize]);
-                if after > *before {
-                    losses.push((cpu as u16, kind, after - *before));
-                    *before = after;
-                }
+        match self.skeleton.maps.bss_data.as_deref() {
+            Some(bss) => increases(&mut self.last_lost, &bss.lost),
+            None => Vec::new(),
+        }
+    }
+
+    /// Records that were left out since the last call, likewise.
+    pub(crate) fn newly_shed(&mut self) -> Vec<(u16, Kind, u64)> {
+        match self.skeleton.maps.bss_data.as_deref() {
+            Some(bss) => increases(&mut self.last_shed, &bss.shed),
+            None => Vec::new(),
+        }
+    }
+}
+
+/// What counters per CPU and kind have grown by.
+fn increases(last: &mut [[u64; 16]], now: &[[u64; 16]]) -> Vec<(u16, Kind, u64)> {
+    let mut increases = Vec::new();
+    for (cpu, (last, now)) in last.iter_mut().zip(now).enumerate() {
+        for kind in Kind::ALL {
+            let (before, after) = (&mut last[kind as usize], now[kind as usize]);
+            if after > *before {
+                increases.push((cpu as u16, kind, after - *before));
+                *before = after;
             }
         }
-        losses
     }
+    increases
 }
 
 /// Tells for each source whether this host can record it, by trying.
@@ -276,6 +339,8 @@ fn try_source(source: &SourceSpec, config: &RecordConfig, cpus: &Cpus) -> Result
         iterator: None,
         samplers: Vec::new(),
         last_lost: Vec::new(),
+        last_shed: Vec::new(),
+        joined: 0,
     };
     probes.attach_source(source, config, cpus)
 }
@@ -345,10 +410,21 @@ fn configure(open: &mut OpenKindlingSkel<'_>, config: &RecordConfig, cpus: &Cpus
         return;
     };
     settings.cfg_all = config.target.is_all();
+    if let Some(chosen) = config.target.chosen() {
+        settings.cfg_comms = !chosen.comms.is_empty();
+        settings.cfg_cgroups = !chosen.cgroup_ids.is_empty();
+    }
     settings.cfg_payloads = config.payload_bytes > 0;
     settings.cfg_switch_stacks = config.switch_stacks;
     settings.cfg_payload_bytes = config.payload_bytes;
     settings.cfg_stack_bytes = config.stack_bytes;
+    settings.cfg_logs = config.logs.len() as u32;
+    for (to, log) in settings.cfg_log_patterns.iter_mut().zip(&config.logs) {
+        for (to, from) in to.iter_mut().zip(&log.reversed) {
+            *to = *from as _;
+        }
+    }
+    settings.cfg_uring_files = io_uring::operations_on_files();
     settings.cfg_self_tgid = std::process::id();
     for (cpu, &domain) in cpus
         .domain_of
@@ -361,6 +437,15 @@ fn configure(open: &mut OpenKindlingSkel<'_>, config: &RecordConfig, cpus: &Cpus
     if let Some(table) = kindling_format::syscalls::table(std::env::consts::ARCH) {
         spec::fill(table, &mut settings.cfg_syscalls);
     }
+}
+
+/// A name as the kernel keeps it: at most 15 bytes, and zeros.
+fn comm_key(comm: &str) -> [u8; 16] {
+    let mut key = [0; 16];
+    for (to, from) in key.iter_mut().take(15).zip(comm.bytes()) {
+        *to = from;
+    }
+    key
 }
 
 fn create_rings(config: &RecordConfig, cpus: &Cpus) -> libbpf_rs::Result<Vec<MapHandle>> {

@@ -85,11 +85,14 @@ pub(crate) enum Kind {
     File = 7,
     Arg = 8,
     Payload = 9,
+    Tcp = 10,
+    IoUring = 11,
+    Cgroup = 12,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub(crate) const ALL: [Kind; 9] = [
+    pub(crate) const ALL: [Kind; 12] = [
         Kind::Syscall,
         Kind::Switch,
         Kind::Wakeup,
@@ -99,6 +102,9 @@ impl Kind {
         Kind::File,
         Kind::Arg,
         Kind::Payload,
+        Kind::Tcp,
+        Kind::IoUring,
+        Kind::Cgroup,
     ];
 
     pub(crate) fn of(number: u8) -> Option<Kind> {
@@ -117,6 +123,9 @@ impl Kind {
             Kind::File => "files",
             Kind::Arg => "arguments",
             Kind::Payload => "payloads",
+            Kind::Tcp => "tcp",
+            Kind::IoUring => "io_uring",
+            Kind::Cgroup => "processes",
         }
     }
 }
@@ -145,6 +154,8 @@ mod tests {
         assert_eq!(size_of::<layout::kd_wakeup>(), 24);
         assert_eq!(size_of::<layout::kd_sample>(), 56 + 127 * 8);
         assert_eq!(size_of::<layout::kd_payload>(), 56);
+        assert_eq!(size_of::<layout::kd_tcp>(), 120);
+        assert_eq!(size_of::<layout::kd_uring>(), 56);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 use kindling_format::{
     Header, Summary,
     header::{Moment, Options, Source},
@@ -19,18 +20,23 @@ use libbpf_rs::{RingBuffer, RingBufferBuilder};
 
 use crate::{
     batch::Drain,
+    cli::Redact,
     clocks,
     command::{HeldCommand, RunningCommand},
-    config::{RecordConfig, Target},
+    config::RecordConfig,
     cost::{self, CostMeter},
     cpus::Cpus,
     doctor::to_source,
-    encoder::{Encoder, WriteOptions},
+    encoder::{Encoder, NewPart, WriteOptions},
     host,
+    limits::Shedder,
     mappings::{MappedFile, MappingSource},
     parts::PartPlan,
+    privileges,
     probes::{Attached, Probes, TargetKind},
+    redact,
     sources::{MAPPINGS, Missing},
+    target::{Chosen, Target},
 };
 
 /// A round that finds more than this part of a ring full is followed by the next at once.
@@ -70,10 +76,9 @@ pub(crate) struct Outcome {
 pub(crate) fn run(config: &RecordConfig, stop: &AtomicBool) -> Result<Outcome> {
     let cpus = Cpus::of_host();
     // The command's process is made first: it is not to inherit the rings.
-    let held = match &config.target {
-        Target::Command(argv) => Some(HeldCommand::start(argv).context("cannot start a process")?),
-        _ => None,
-    };
+    let command = config.target.command();
+    let held = command.map(HeldCommand::start).transpose();
+    let held = held.context("cannot start a process")?;
     let mut objects = [MaybeUninit::uninit(), MaybeUninit::uninit()];
     let (probes, attached) = Probes::attach(&mut objects, config, &cpus)?;
     let (mappings, mapping_source) = open_mappings(&cpus);
@@ -85,8 +90,9 @@ pub(crate) fn run(config: &RecordConfig, stop: &AtomicBool) -> Result<Outcome> {
         fsync: config.fsync,
         has_parts: parts.has_parts(),
     };
-    let encoder = Encoder::start(parts.first()?, options)?;
-    let drain = Rc::new(RefCell::new(Drain::new(config.sample_hz)));
+    // Threads inherit the rights of the one that starts them.
+    let encoder = Encoder::start(open_first(config, &parts)?, options)?;
+    let drain = Rc::new(RefCell::new(Drain::new(config)));
     let session = Session {
         rings: ring_buffer(&probes, &drain)?,
         ring_bytes: config.ring_bytes(cpus.domains).into(),
@@ -98,6 +104,7 @@ pub(crate) fn run(config: &RecordConfig, stop: &AtomicBool) -> Result<Outcome> {
         parts,
         drain,
         meter: CostMeter::new(start.monotonic_ns),
+        shedder: Shedder::new(config.limits, start.monotonic_ns, cost::cpu_ns()),
         lost: BTreeMap::new(),
         lost_before: BTreeMap::new(),
         cpu_before_ns: 0,
@@ -111,6 +118,19 @@ pub(crate) fn run(config: &RecordConfig, stop: &AtomicBool) -> Result<Outcome> {
         .filter(|source| !source.available)
         .collect();
     session.record(held, stop, missing)
+}
+
+/// Opens the capture and gives up what only attaching needs; another user opens it with its own
+/// rights.
+fn open_first(config: &RecordConfig, parts: &PartPlan) -> Result<NewPart> {
+    let has_command = config.target.command().is_some();
+    if config.user.is_some() {
+        privileges::reduce(config.user, has_command)?;
+        return parts.open();
+    }
+    let first = parts.open()?;
+    privileges::reduce(None, has_command)?;
+    Ok(first)
 }
 
 fn ring_buffer(probes: &Probes<'_>, drain: &Rc<RefCell<Drain>>) -> Result<RingBuffer<'static>> {
@@ -138,6 +158,7 @@ struct Session<'a, 'obj> {
     parts: PartPlan,
     drain: Rc<RefCell<Drain>>,
     meter: CostMeter,
+    shedder: Shedder,
     /// What the current part lost, and what those before it did.
     lost: BTreeMap<String, u64>,
     lost_before: BTreeMap<String, u64>,
@@ -168,6 +189,7 @@ impl Session<'_, '_> {
         };
         let reason = loop {
             let busy = self.round();
+            self.probes.find_joined()?;
             if !self.keep_up()? {
                 break match self.encoder.is_full() {
                     true => "disk full",
@@ -190,30 +212,40 @@ impl Session<'_, '_> {
 
     /// Marks the target; from here on its events arrive.
     fn begin(&mut self, held: Option<HeldCommand>) -> Result<Option<RunningCommand>> {
+        if let Some(held) = &held {
+            self.drain.borrow_mut().lives.held = Some(held.pid());
+            self.probes.add_target(held.pid(), TargetKind::Held)?;
+        }
         match &self.config.target {
-            Target::Pids(pids) => {
-                for &pid in pids {
-                    if self.probes.add_target(pid, TargetKind::Running)? == 0 {
-                        anyhow::bail!("process {pid} has ended");
-                    }
-                }
-            }
             Target::All => {
                 self.probes.find_threads()?;
             }
-            Target::Command(_) => {}
+            Target::Chosen(chosen) => self.begin_chosen(chosen)?,
         }
         let Some(held) = held else { return Ok(None) };
-        self.drain.borrow_mut().lives.held = Some(held.pid());
-        self.probes.add_target(held.pid(), TargetKind::Held)?;
-        let program = match &self.config.target {
-            Target::Command(argv) => argv.first().map_or("", String::as_str),
-            _ => "",
-        };
+        let command = self.config.target.command().unwrap_or_default();
+        let program = command.first().map_or("", String::as_str);
         Ok(Some(
             held.release()
                 .with_context(|| format!("cannot run {program}"))?,
         ))
+    }
+
+    fn begin_chosen(&mut self, chosen: &Chosen) -> Result<()> {
+        for &pid in chosen.pids.iter().chain(&chosen.container_pids) {
+            let found = self.probes.add_target(pid, TargetKind::Running)?;
+            if found == 0 && !std::path::Path::new(&format!("/proc/{pid}")).exists() {
+                anyhow::bail!("process {pid} has ended");
+            }
+        }
+        if chosen.is_open() {
+            let cgroups: Vec<u64> = chosen.cgroup_ids.iter().copied().collect();
+            let found = self.probes.add_open_targets(&chosen.comms, &cgroups)?;
+            if found == 0 {
+                eprintln!("kindling-record: nothing of that runs yet; waiting for it to start");
+            }
+        }
+        Ok(())
     }
 
     /// Takes what waits in the rings, within limits; says how long to rest before the next round.
@@ -232,6 +264,9 @@ impl Session<'_, '_> {
     /// Does what is due by the clock; `false` if the capture cannot be written any more.
     fn keep_up(&mut self) -> Result<bool> {
         let now = clocks::monotonic_ns();
+        if self.shedder.is_due(now) {
+            self.shed(now);
+        }
         if now - self.last_meter_ns >= METER_INTERVAL_NS {
             self.read_meter(now);
         }
@@ -287,6 +322,19 @@ impl Session<'_, '_> {
         }
     }
 
+    /// Leaves out more, or less again. Losses are told until this moment, so that their causes are
+    /// kept apart.
+    fn shed(&mut self, now_ns: i64) {
+        let records = self.drain.borrow().records;
+        let cause = self.shedder.cause();
+        if let Some(level) = self.shedder.look(now_ns, cost::cpu_ns(), records) {
+            self.probes.shed(level);
+            if !cause.is_empty() {
+                self.read_meter(now_ns);
+            }
+        }
+    }
+
     fn reason_to_stop(
         &self,
         command: Option<&mut RunningCommand>,
@@ -308,8 +356,16 @@ impl Session<'_, '_> {
         {
             return Ok(Some("duration"));
         }
-        let is_pids = matches!(self.config.target, Target::Pids(_));
-        let ended = is_pids && !self.drain.borrow().lives.any_target_alive();
+        let max_size = self.config.limits.max_size;
+        if max_size.is_some_and(|most| self.encoder.written_bytes() >= most) {
+            return Ok(Some("max-size"));
+        }
+        let is_closed = self
+            .config
+            .target
+            .chosen()
+            .is_some_and(|chosen| chosen.command.is_empty() && !chosen.is_open());
+        let ended = is_closed && !self.drain.borrow().lives.any_target_alive();
         Ok((ended && self.drain.borrow().records > 0).then_some("target ended"))
     }
 
@@ -357,6 +413,9 @@ impl Session<'_, '_> {
     }
 
     fn read_meter(&mut self, now_ns: i64) {
+        for (cpu, kind, count) in self.probes.newly_shed() {
+            self.lose(Some(cpu), kind.table(), self.shedder.cause(), count, now_ns);
+        }
         for (cpu, kind, count) in self.probes.new_losses() {
             self.lose(Some(cpu), kind.table(), "ring full", count, now_ns);
         }
@@ -445,21 +504,31 @@ fn to_sources(attached: Attached, mappings: Source) -> Vec<Source> {
     programs.chain([mappings]).collect()
 }
 
+fn redacted(config: &RecordConfig) -> Vec<String> {
+    let word = |what: &Redact| Some(what.to_possible_value()?.get_name().to_owned());
+    config.redact.iter().filter_map(word).collect()
+}
+
 fn header(config: &RecordConfig, cpus: &Cpus, start: Moment, sources: Vec<Source>) -> Header {
-    let (target, command, pids) = match &config.target {
-        Target::Command(argv) => ("command", argv.clone(), Vec::new()),
-        Target::Pids(pids) => ("pids", Vec::new(), pids.clone()),
-        Target::All => ("all", Vec::new(), Vec::new()),
-    };
+    let mut chosen = config.target.chosen().cloned().unwrap_or_default();
+    if config.hides(Redact::Args) {
+        redact::hide_args(&mut chosen.command);
+    }
+    let text = |path: &std::path::PathBuf| path.display().to_string();
     Header {
         tool: concat!("kindling-record ", env!("CARGO_PKG_VERSION")).to_owned(),
         host: host::describe(cpus),
         start,
         options: Options {
-            target: target.to_owned(),
-            command,
-            pids,
+            target: config.target.words(),
+            command: chosen.command,
+            pids: chosen.pids.into_iter().collect(),
+            comms: chosen.comms,
+            cgroups: chosen.cgroups.iter().map(text).collect(),
+            containers: chosen.containers,
             payload_bytes: config.payload_bytes,
+            redacted: redacted(config),
+            logs: config.logs.iter().map(|log| log.text.clone()).collect(),
             sample_hz: config.sample_hz,
             flush_interval_ns: config.flush.as_nanos() as i64,
         },

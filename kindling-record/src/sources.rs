@@ -15,7 +15,7 @@ pub(crate) struct SourceSpec {
 
 /// All sources that are BPF programs, in the order in which they are attached: lives first, so that
 /// no thread is born unseen, samples last, so that they do not see the others being attached.
-pub(crate) const PROGRAMS: [SourceSpec; 7] = [
+pub(crate) const PROGRAMS: [SourceSpec; 11] = [
     SourceSpec {
         name: "processes",
         programs: &[
@@ -34,9 +34,38 @@ pub(crate) const PROGRAMS: [SourceSpec; 7] = [
         required: true,
     },
     SourceSpec {
+        name: "cgroups",
+        programs: &["cgroup_attach_task"],
+        gives: "processes that are moved into a cgroup of the target",
+        required: false,
+    },
+    SourceSpec {
         name: "syscalls",
         programs: &["sys_enter", "sys_exit"],
         gives: "syscalls, files, payloads",
+        required: false,
+    },
+    SourceSpec {
+        name: "io_uring",
+        programs: &["io_uring_submit_req", "io_uring_complete"],
+        gives: "what goes through an io_uring",
+        required: false,
+    },
+    SourceSpec {
+        name: "tcp",
+        programs: &[
+            "inet_sock_set_state",
+            "tcp_retransmit_skb",
+            "tcp_send_reset",
+            "tcp_receive_reset",
+        ],
+        gives: "states, retransmissions and resets of TCP connections",
+        required: false,
+    },
+    SourceSpec {
+        name: "tcp_rtt",
+        programs: &["tcp_probe"],
+        gives: "round-trip times of TCP connections while they last",
         required: false,
     },
     SourceSpec {

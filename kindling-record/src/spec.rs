@@ -45,7 +45,7 @@ fn spec_of(syscall: &SyscallSpec) -> kd_syscall_spec {
 /// One more than the argument that can hold `MSG_PEEK`.
 fn peek(name: &str) -> u8 {
     match name {
-        "recvfrom" => 4,
+        "recvfrom" | "recvmmsg" => 4,
         "recvmsg" => 3,
         _ => 0,
     }
@@ -108,6 +108,10 @@ fn transfer(name: &str) -> u8 {
         "recvmsg" => 5,
         "sendmsg" => 6,
         "sendfile" => 7,
+        "splice" | "copy_file_range" => 8,
+        "tee" => 9,
+        "recvmmsg" => 10,
+        "sendmmsg" => 11,
         _ => 0,
     }
 }
@@ -138,6 +142,7 @@ mod tests {
             (2, HAS_FILE | DESCRIBE)
         );
         assert_eq!(of("sendto").sockaddr, 5);
+        assert_eq!((of("sendmmsg").transfer, of("splice").transfer), (11, 8));
         assert_eq!(of("renameat2").paths, 0b1010);
         assert_eq!(of("close").flags, HAS_FILE | CLOSES);
     }

@@ -6,12 +6,18 @@
 
 mod command_line;
 mod demo;
+mod io_uring;
 mod killed;
+mod limits;
 mod lives;
 mod parts;
+mod payloads;
 mod readers;
 mod samples;
+mod security;
 mod support;
 mod switches;
 mod syscalls;
+mod targets;
+mod tcp;
 mod waits;

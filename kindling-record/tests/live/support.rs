@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Child, Command, Output},
 };
 
 use kindling_format::{Capture, schema::Table};
@@ -113,6 +113,50 @@ impl Program {
             path,
             capture,
             truth,
+        }
+    }
+}
+
+/// A recorder that runs beside what the test does.
+pub(crate) struct Ongoing {
+    dir: TempDir,
+    child: Child,
+}
+
+impl Ongoing {
+    /// Starts the recorder with these options.
+    pub(crate) fn start(options: &[&str]) -> Self {
+        let dir = TempDir::new().unwrap();
+        let child = recorder()
+            .arg("-o")
+            .arg(dir.path().join("capture.kndl"))
+            .args(options)
+            .spawn()
+            .unwrap();
+        Self { dir, child }
+    }
+
+    /// Where the capture will be.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.dir.path().join("capture.kndl")
+    }
+
+    /// Whether it still records.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end.
+    pub(crate) fn finish(mut self) -> Recording {
+        let status = self.child.wait().unwrap();
+        assert!(matches!(status.code(), Some(0 | 3)), "{status}");
+        let path = self.path();
+        let capture = Capture::open(&path).unwrap();
+        Recording {
+            _dir: self.dir,
+            path,
+            capture,
+            truth: Value::Null,
         }
     }
 }

@@ -10,7 +10,9 @@ use std::{
     ops::ControlFlow,
 };
 
-use kindling_format::schema::{Argument, Process, Switch, Syscall, Table, Thread, Wakeup};
+use kindling_format::schema::{
+    Argument, IoUring, Process, Switch, Syscall, Table, Tcp, Thread, Wakeup,
+};
 
 use crate::{
     context::Context,
@@ -24,6 +26,11 @@ use crate::{
 pub enum Source {
     /// System calls
     Syscalls,
+    /// Operations of io_urings, and their results
+    #[value(name = "io_uring")]
+    IoUring,
+    /// What happened to TCP sockets
+    Tcp,
     /// Context switches
     Switches,
     /// Wakeups
@@ -39,7 +46,8 @@ pub enum Source {
 pub struct Event {
     /// When; a syscall counts when it was entered.
     pub ts: i64,
-    /// The thread: the one that left, of a switch; the waker, of a wakeup.
+    /// The thread: the one that left, of a switch; the waker, of a wakeup. Of a TCP socket the
+    /// process that used it first, 0 if that is not known.
     pub tid: u32,
     /// The row.
     pub row: Row,
@@ -50,6 +58,10 @@ pub struct Event {
 pub enum Row {
     /// A syscall, with what its arguments pointed to.
     Syscall(Box<Syscall>, Vec<Argument>),
+    /// An operation or a result of an io_uring.
+    IoUring(Box<IoUring>),
+    /// What happened to a TCP socket.
+    Tcp(Box<Tcp>),
     /// A context switch.
     Switch(Switch),
     /// A wakeup.
@@ -68,6 +80,8 @@ impl Event {
             Row::Switch(_) => 2,
             Row::Wakeup(_) => 3,
             Row::Syscall(..) => 4,
+            Row::IoUring(_) => 5,
+            Row::Tcp(_) => 6,
         };
         (self.ts, rank, self.tid)
     }
@@ -180,6 +194,8 @@ impl Stream<'_> {
         for source in self.sources {
             match source {
                 Source::Syscalls => orphans = self.syscalls(segment, &mut events),
+                Source::IoUring => self.io_uring(segment, &mut events),
+                Source::Tcp => self.tcp(segment, &mut events),
                 Source::Switches => self.switches(segment, &mut events),
                 Source::Wakeups => self.wakeups(segment, &mut events),
                 Source::Processes => self.processes(segment, &mut events),
@@ -212,6 +228,27 @@ impl Stream<'_> {
             }
         }
         arguments
+    }
+
+    fn io_uring(&self, segment: Segment<'_>, events: &mut Vec<Event>) {
+        for row in segment.rows_within::<IoUring>(self.window).iter() {
+            if self.admits(row.tid, row.ts) || self.admits(row.pid, row.ts) {
+                let (ts, tid) = (row.ts, row.tid);
+                let row = Row::IoUring(Box::new(row));
+                events.push(Event { ts, tid, row });
+            }
+        }
+    }
+
+    fn tcp(&self, segment: Segment<'_>, events: &mut Vec<Event>) {
+        for row in segment.rows_within::<Tcp>(self.window).iter() {
+            let tid = self.catalog.owner_of(row.file).unwrap_or(0);
+            if self.admits(tid, row.ts) {
+                let ts = row.ts;
+                let row = Row::Tcp(Box::new(row));
+                events.push(Event { ts, tid, row });
+            }
+        }
     }
 
     fn switches(&self, segment: Segment<'_>, events: &mut Vec<Event>) {
@@ -277,6 +314,8 @@ fn limits(context: &Context, sources: &BTreeSet<Source>) -> BTreeMap<u32, i64> {
         |segment| {
             let of = |source: &Source| match source {
                 Source::Syscalls => latest_of::<Syscall>(segment, |row| row.ts),
+                Source::IoUring => latest_of::<IoUring>(segment, |row| row.ts),
+                Source::Tcp => latest_of::<Tcp>(segment, |row| row.ts),
                 Source::Switches => latest_of::<Switch>(segment, |row| row.ts),
                 Source::Wakeups => latest_of::<Wakeup>(segment, |row| row.ts),
                 Source::Processes => latest_of::<Process>(segment, |row| row.ts),

@@ -39,12 +39,19 @@ pub struct InfoReport {
     pub exit_status: Option<i32>,
     /// How the capture was made of others, oldest step first; empty as a recorder writes it.
     pub history: Vec<String>,
-    /// What was recorded: `command`, `pids`, `all`.
+    /// What was recorded: `all`, or those of `command`, `pids`, `comms`, `cgroups` and `containers`
+    /// that were named.
     pub target: String,
     /// The command that was started.
     pub command: Vec<String>,
     /// The processes that were named.
     pub pids: Vec<u32>,
+    /// The names of processes that were named.
+    pub comms: Vec<String>,
+    /// The cgroups that were named.
+    pub cgroups: Vec<String>,
+    /// The containers that were named.
+    pub containers_named: Vec<String>,
     /// The most bytes kept of one payload.
     pub payload_bytes: u32,
     /// Stack samples per second and CPU.
@@ -57,6 +64,8 @@ pub struct InfoReport {
     pub processes: u64,
     /// Threads of the target.
     pub threads: u64,
+    /// The containers that the target's processes were in.
+    pub containers: Vec<ContainerReport>,
     /// Rows and bytes of each table that the capture has.
     pub tables: Vec<TableReport>,
     /// Events that did not arrive in the window, by table and cause.
@@ -65,6 +74,21 @@ pub struct InfoReport {
     pub recorder: Option<RecorderReport>,
     /// Sources of events that were not recorded, and why.
     pub missing_sources: Vec<SourceReport>,
+}
+
+/// A container that processes of the target were in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ContainerReport {
+    /// Its id.
+    pub id: String,
+    /// Its name, if the recorder could read it.
+    pub name: Option<String>,
+    /// The runtime that its cgroup tells of.
+    pub runtime: Option<String>,
+    /// The uid of its Kubernetes pod.
+    pub pod_uid: Option<String>,
+    /// Processes of the target in it.
+    pub processes: u64,
 }
 
 /// A table of the capture.
@@ -156,6 +180,9 @@ pub fn report(context: &Context) -> InfoReport {
         target: header.options.target.clone(),
         command: header.options.command.clone(),
         pids: header.options.pids.clone(),
+        comms: header.options.comms.clone(),
+        cgroups: header.options.cgroups.clone(),
+        containers_named: header.options.containers.clone(),
         payload_bytes: header.options.payload_bytes,
         sample_hz: header.options.sample_hz,
         size_bytes: context.capture.size_bytes(),
@@ -170,10 +197,30 @@ pub fn report(context: &Context) -> InfoReport {
             .values()
             .filter(|thread| thread.target)
             .count() as u64,
+        containers: containers(&catalog),
         losses,
         recorder,
         missing_sources: missing_sources(&header.sources),
     }
+}
+
+fn containers(catalog: &Catalog) -> Vec<ContainerReport> {
+    let mut found: BTreeMap<&str, ContainerReport> = BTreeMap::new();
+    let targets = catalog.processes.values().filter(|process| process.target);
+    for process in targets {
+        let Some(id) = process.container.as_deref() else {
+            continue;
+        };
+        let report = found.entry(id).or_insert_with(|| ContainerReport {
+            id: id.to_owned(),
+            name: process.container_name.clone(),
+            runtime: process.container_runtime.clone(),
+            pod_uid: process.pod_uid.clone(),
+            processes: 0,
+        });
+        report.processes += 1;
+    }
+    found.into_values().collect()
 }
 
 fn missing_sources(sources: &[Source]) -> Vec<SourceReport> {

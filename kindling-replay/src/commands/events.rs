@@ -31,7 +31,12 @@ pub struct Args {
     #[allow(missing_docs)]
     pub common: CommonArgs,
     /// Which events to show
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "syscalls")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "syscalls,io_uring"
+    )]
     pub tables: Vec<Source>,
 }
 

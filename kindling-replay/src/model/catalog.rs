@@ -224,13 +224,21 @@ impl Catalog {
         ThreadSet::Some(some.collect())
     }
 
+    /// The process that used a file first, and with it the socket below.
+    pub fn owner_of(&self, file: Option<u32>) -> Option<u32> {
+        Some(self.files.get(&file?)?.pid)
+    }
+
     fn fits(&self, life: &ThreadLife, selection: &Selection) -> bool {
         let listed = |ids: &[u32], id| ids.is_empty() || ids.contains(&id);
         let comm = |pattern: &String| life.comms.iter().any(|(_, comm)| glob(pattern, comm));
         let container = |id: &String| {
             let process = self.process_at(life.pid, life.start_ts);
-            let container = process.and_then(|process| process.container.as_deref());
-            container.is_some_and(|container| container.starts_with(id))
+            process.is_some_and(|process| {
+                let begins = |container: &String| container.starts_with(id);
+                process.container.as_ref().is_some_and(begins)
+                    || process.container_name.as_ref() == Some(id)
+            })
         };
         listed(&selection.pids, life.pid)
             && listed(&selection.tids, life.tid)

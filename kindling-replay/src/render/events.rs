@@ -12,7 +12,7 @@ use crate::{
     analysis::events::{Event, Row},
     context::Context,
     model::{catalog::Catalog, file},
-    render::{argument::argument, errno, table::printable, units},
+    render::{argument::argument, errno, io_uring, table::printable, tcp, units},
 };
 
 /// Calls whose return value is an address.
@@ -68,7 +68,10 @@ impl<'a> EventWriter<'a> {
 
     /// The line of an event: time, thread, what happened.
     pub fn line(&self, event: &Event) -> String {
-        let who = self.thread(event.tid, event.ts);
+        let who = match event.row {
+            Row::Tcp(_) if event.tid == 0 => "?".into(),
+            _ => self.thread(event.tid, event.ts),
+        };
         let when = units::offset(self.context.offset_ns(event.ts));
         format!("{when} {who:<22} {}", self.text(event))
     }
@@ -101,6 +104,13 @@ impl<'a> EventWriter<'a> {
                 row.file = self.file(call);
                 "syscalls"
             }
+            Row::IoUring(io) => {
+                row.pid = Some(io.pid);
+                row.ret = io.ret;
+                row.error = io.ret.and_then(errno::of_return).map(errno::name);
+                "io_uring"
+            }
+            Row::Tcp(_) => "tcp",
             Row::Switch(_) => "switches",
             Row::Wakeup(_) => "wakeups",
             Row::Process(process) => {
@@ -123,6 +133,8 @@ impl<'a> EventWriter<'a> {
     fn text(&self, event: &Event) -> String {
         match &event.row {
             Row::Syscall(call, arguments) => self.syscall(call, arguments),
+            Row::IoUring(row) => io_uring::text(row, self.catalog),
+            Row::Tcp(row) => tcp::text(row),
             Row::Switch(row) => self.switch(row),
             Row::Wakeup(row) => self.wakeup(row),
             Row::Process(row) => process(row),

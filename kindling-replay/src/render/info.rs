@@ -38,6 +38,7 @@ pub fn text(out: &mut dyn Write, report: &InfoReport) -> anyhow::Result<()> {
         ]);
     }
     table.write(out)?;
+    containers(out, report)?;
     for loss in &report.losses {
         let (table, cause) = (printable(&loss.table), printable(&loss.cause));
         writeln!(
@@ -50,6 +51,33 @@ pub fn text(out: &mut dyn Write, report: &InfoReport) -> anyhow::Result<()> {
         let (name, detail) = (printable(&source.name), printable(&source.detail));
         writeln!(out, "\nnot recorded: {name}: {detail}")?;
     }
+    Ok(())
+}
+
+fn containers(out: &mut dyn Write, report: &InfoReport) -> anyhow::Result<()> {
+    if report.containers.is_empty() {
+        return Ok(());
+    }
+    let mut table = TextTable::new(&[
+        ("container", Align::Left),
+        ("name", Align::Left),
+        ("runtime", Align::Left),
+        ("pod", Align::Left),
+        ("processes", Align::Right),
+    ]);
+    for row in &report.containers {
+        let word = |word: &Option<String>| word.as_deref().map_or("-".to_owned(), printable);
+        table.row([
+            // As docker and others show it.
+            printable(&row.id).chars().take(12).collect(),
+            word(&row.name),
+            word(&row.runtime),
+            word(&row.pod_uid),
+            units::count(row.processes),
+        ]);
+    }
+    writeln!(out)?;
+    table.write(out)?;
     Ok(())
 }
 
@@ -110,6 +138,9 @@ fn target(report: &InfoReport) -> String {
         report.target.clone(),
         report.command.join(" "),
         pids.join(","),
+        report.comms.join(","),
+        report.cgroups.join(","),
+        report.containers_named.join(","),
     ];
     words
         .into_iter()

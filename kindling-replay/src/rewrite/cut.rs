@@ -14,8 +14,8 @@ use kindling_format::{
     Capture, CaptureWriter, Effort, FormatError, Header, Summary,
     header::Moment,
     schema::{
-        Argument, Clock, File, Frame, Index, Loss, Mapping, Overhead, Payload, Process, Sample,
-        Stack, Switch, Symbol, Syscall, Thread, Wakeup,
+        Argument, Clock, File, Frame, Index, IoUring, Loss, Mapping, Overhead, Payload, Process,
+        Sample, Stack, Switch, Symbol, Syscall, Tcp, Thread, Wakeup,
     },
 };
 
@@ -115,6 +115,23 @@ impl Edit<Payload> for Scope<'_> {
     fn edit(&self, row: Payload) -> Option<Payload> {
         let end = row.ts.saturating_add(row.dur);
         (self.lives(row.ts, Some(end)) && self.has(row.tid, row.ts)).then_some(row)
+    }
+}
+
+impl Edit<IoUring> for Scope<'_> {
+    fn edit(&self, row: IoUring) -> Option<IoUring> {
+        let is_ours = self.has(row.tid, row.ts) || self.has(row.pid, row.ts);
+        (is_ours && self.window.contains(row.ts)).then_some(row)
+    }
+}
+
+impl Edit<Tcp> for Scope<'_> {
+    fn edit(&self, row: Tcp) -> Option<Tcp> {
+        let is_ours = match self.catalog.owner_of(row.file) {
+            Some(pid) => self.has(pid, row.ts),
+            None => self.selected == ThreadSet::All,
+        };
+        (is_ours && self.window.contains(row.ts)).then_some(row)
     }
 }
 
@@ -267,7 +284,7 @@ macro_rules! of_scope {
         })*
     };
 }
-of_scope!(Syscall, Payload, Switch, Wakeup, Sample);
+of_scope!(Syscall, Payload, IoUring, Tcp, Switch, Wakeup, Sample);
 
 /// Rows that are kept if they name something that is needed.
 macro_rules! if_needed {

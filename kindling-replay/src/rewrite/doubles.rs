@@ -6,7 +6,9 @@ use std::collections::{HashMap, HashSet};
 
 use kindling_format::{
     Capture, FormatError,
-    schema::{Argument, Clock, Loss, Overhead, Payload, Switch, Syscall, Thread, Wakeup},
+    schema::{
+        Argument, Clock, IoUring, Loss, Overhead, Payload, Switch, Syscall, Tcp, Thread, Wakeup,
+    },
 };
 
 /// What an input repeats of the others.
@@ -76,7 +78,7 @@ macro_rules! of_pieces {
         })*
     };
 }
-of_pieces!(Clock, Overhead);
+of_pieces!(Clock, IoUring, Overhead, Tcp);
 
 /// The calls of a capture that end after `end`, or not at all.
 pub(super) fn calls_over(capture: &Capture, end: i64) -> Result<HashSet<(u32, i64)>, FormatError> {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use kindling_format::schema::{
-    File, Frame, Payload, Process, Sample, Stack, Switch, Symbol, Syscall, Wakeup,
+    File, Frame, IoUring, Payload, Process, Sample, Stack, Switch, Symbol, Syscall, Tcp, Wakeup,
 };
 
 use super::{cut::Scope, tables::Edit};
@@ -171,6 +171,12 @@ impl Events {
         }
         for row in kept::<Payload>(segment, scope) {
             events.files.insert(row.file);
+        }
+        for row in kept::<IoUring>(segment, scope) {
+            events.files.extend(row.ring.into_iter().chain(row.file));
+        }
+        for row in kept::<Tcp>(segment, scope) {
+            events.files.extend(row.file);
         }
         for row in kept::<Sample>(segment, scope) {
             events.stacks.extend(row.stack);

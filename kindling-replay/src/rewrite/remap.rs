@@ -6,8 +6,8 @@ use std::{
 };
 
 use kindling_format::schema::{
-    Argument, Clock, File, Frame, Loss, Mapping, Overhead, Payload, Process, Sample, Stack, Switch,
-    Symbol, Syscall, Thread, Wakeup,
+    Argument, Clock, File, Frame, IoUring, Loss, Mapping, Overhead, Payload, Process, Sample,
+    Stack, Switch, Symbol, Syscall, Tcp, Thread, Wakeup,
 };
 
 use super::{
@@ -114,6 +114,10 @@ remap! {
     event Syscall { ts: by ts, pid: by pid, tid: by pid, cpu: by cpu, file: some id, stack: some id }
     event Argument { ts: by ts, pid: by pid, tid: by pid }
     event Payload { ts: by ts, pid: by pid, tid: by pid, file: by id }
+    event IoUring {
+        ts: by ts, pid: by pid, tid: by pid, cpu: by cpu, ring: some id, file: some id,
+    }
+    event Tcp { ts: by ts, cpu: by cpu, cookie: by unique, file: some id, netns: by namespace }
     event Switch { ts: by ts, cpu: by cpu, prev_tid: by pid, next_tid: by pid, stack: some id }
     event Wakeup { ts: by ts, cpu: by cpu, waker_tid: by pid, wakee_tid: by pid, target_cpu: by cpu }
     state Sample { ts: by ts, cpu: by cpu, pid: by pid, tid: by pid, stack: some id }

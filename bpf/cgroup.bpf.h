@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* The cgroup (v2) that a thread is in. Its path is sent by the kernel side, because the thread, and
+ * with it /proc/PID/cgroup, can be gone or elsewhere when user space looks. */
+#ifndef KINDLING_CGROUP_BPF_H
+#define KINDLING_CGROUP_BPF_H
+
+#define CGROUP_DEPTH 32
+
+/* NULL above the root. */
+static __always_inline struct cgroup *cgroup_above(struct cgroup *cgroup)
+{
+	struct cgroup_subsys_state *above = BPF_CORE_READ(cgroup, self.parent);
+
+	return above ? (void *)above - bpf_core_field_offset(struct cgroup, self) : NULL;
+}
+
+struct cgroup_path {
+	struct cgroup *cgroup;
+	char *out;
+	u32 len;
+};
+
+static long cgroup_name(u32 step, void *context)
+{
+	struct cgroup_path *path = context;
+	struct cgroup *cgroup = path->cgroup;
+	struct cgroup *above = cgroup_above(cgroup);
+	const char *name = BPF_CORE_READ(cgroup, kn, name);
+	long len;
+
+	/* The root has no name. */
+	if (!above || path->len > KD_PATH_MAX - NAME_LEN)
+		return 1;
+	len = bpf_probe_read_kernel_str(path->out + (path->len & (KD_PATH_MAX - 1)), NAME_LEN, name);
+	if (len <= 0)
+		return 1;
+	path->len += len;
+	path->cgroup = above;
+	return 0;
+}
+
+/* Sends the path of a thread's cgroup, once. */
+static __noinline int tell_cgroup(struct task_struct *task, u32 context)
+{
+	struct text_scratch *scratch = text_of(context);
+	struct cgroup_path path = {};
+	struct kd_cgroup *record;
+	struct cgroup *cgroup;
+	u8 one = 1;
+	u64 id;
+
+	if (!task || !scratch)
+		return 0;
+	cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp);
+	id = BPF_CORE_READ(cgroup, kn, id);
+	if (!cgroup || bpf_map_lookup_elem(&sent_cgroups, &id))
+		return 0;
+	record = &scratch->cgroup;
+	path.cgroup = cgroup;
+	path.out = (char *)(record + 1);
+	bpf_loop(CGROUP_DEPTH, cgroup_name, &path, 0);
+	__builtin_memset(record, 0, sizeof(*record));
+	fill_head(&record->head, bpf_ktime_get_ns(), 0, bpf_get_smp_processor_id(), KD_CGROUP, 0);
+	record->id = id;
+	record->path_len = BOUNDED(path.len, KD_PATH_MAX - 1);
+	if (send(&record->head, sizeof(*record) + BOUNDED(path.len, KD_PATH_MAX - 1)))
+		bpf_map_update_elem(&sent_cgroups, &id, &one, BPF_ANY);
+	return 0;
+}
+
+#endif
