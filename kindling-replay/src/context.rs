@@ -24,6 +24,7 @@ use crate::{
     render::json,
     scan::Segment,
     selection::{Selection, Window},
+    stats::Counters,
     warning::Warning,
 };
 
@@ -48,6 +49,9 @@ pub struct Context {
     pub target: Target,
     /// The threads that decode.
     pub pool: rayon::ThreadPool,
+    /// What was read so far.
+    pub counters: Counters,
+    show_stats: bool,
     warnings: Mutex<BTreeSet<Warning>>,
 }
 
@@ -86,6 +90,8 @@ impl Context {
             top: args.output.top,
             target,
             pool,
+            counters: Counters::new(),
+            show_stats: args.stats,
             warnings: Mutex::default(),
             capture,
         };
@@ -184,6 +190,9 @@ impl Context {
         let warnings = self.warnings();
         for warning in &warnings {
             eprintln!("kindling-replay: warning: {warning}");
+        }
+        if self.show_stats {
+            eprintln!("{}", self.counters.stats(&self.capture));
         }
         if warnings.iter().any(Warning::is_missing_data) {
             Outcome::Incomplete

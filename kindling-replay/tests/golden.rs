@@ -10,7 +10,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 /// A command with its options, and a name for its snapshot.
-const ANSWERS: [(&str, &[&str]); 26] = [
+const ANSWERS: [(&str, &[&str]); 29] = [
     ("info.txt", &["info"]),
     ("info.json", &["info", "--format", "json"]),
     ("events.txt", &["events", "--top", "200"]),
@@ -28,7 +28,23 @@ const ANSWERS: [(&str, &[&str]); 26] = [
         "events.json",
         &["events", "--top", "50", "--format", "json"],
     ),
+    (
+        "events-where.txt",
+        &[
+            "events",
+            "--where",
+            "dur > 2ms and not syscall.name in (futex, epoll_wait, wait4)",
+        ],
+    ),
+    (
+        "events-payloads.txt",
+        &["events", "--top", "40", "--where", "payload.size < 200"],
+    ),
     ("threads.txt", &["threads"]),
+    (
+        "threads-where.txt",
+        &["threads", "--where", "errno == EAGAIN"],
+    ),
     ("threads.json", &["threads", "--format", "json"]),
     ("threads.svg", &["threads", "--format", "svg", "--top", "8"]),
     ("syscalls.txt", &["syscalls"]),

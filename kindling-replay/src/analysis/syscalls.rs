@@ -6,7 +6,16 @@ use hdrhistogram::Histogram;
 use kindling_format::schema::Syscall;
 use serde::Serialize;
 
-use crate::{context::Context, model::catalog::Catalog, render::json::List, scan};
+use crate::{
+    context::Context,
+    filter::EventKind,
+    model::{
+        catalog::Catalog,
+        select::{Details, EventSelection},
+    },
+    render::json::List,
+    scan,
+};
 
 /// One kind of syscall.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -46,8 +55,7 @@ const MAX_ERRNO: i64 = 4095;
 
 /// Counts the calls of the selected threads, by falling total time.
 pub fn report(context: &Context, catalog: &Catalog) -> anyhow::Result<List<SyscallRow>> {
-    let window = context.selection.window;
-    let set = catalog.select(context);
+    let selected = EventSelection::new(context, catalog, &[EventKind::Syscall]);
     let empty = Tally {
         calls: 0,
         errors: 0,
@@ -57,18 +65,22 @@ pub fn report(context: &Context, catalog: &Catalog) -> anyhow::Result<List<Sysca
         // Three digits, for any time up to u64's end.
         times: Histogram::new(3)?,
     };
+    // A condition may ask for any of them.
     let columns = ["ts", "dur", "tid", "nr", "ret"];
+    let columns = context
+        .selection
+        .filter
+        .is_none()
+        .then_some(columns.as_slice());
     let mut tallies: BTreeMap<u16, Tally> = BTreeMap::new();
     scan::segments(
         context,
         "counting syscalls",
         |segment| {
             let mut tallies: BTreeMap<u16, Tally> = BTreeMap::new();
-            if !segment.may_speak_of("syscalls", window) {
-                return tallies;
-            }
-            for row in segment.columns::<Syscall>(Some(&columns)).iter() {
-                if window.contains(row.ts) && set.contains(catalog, row.tid, row.ts) {
+            let rows = selected.columns::<Syscall>(segment, EventKind::Syscall, columns);
+            for row in rows.iter() {
+                if selected.admits(row.tid, row.ts, Details::Syscall(&row)) {
                     tallies
                         .entry(row.nr)
                         .or_insert_with(|| empty.clone())

@@ -7,7 +7,7 @@
 use crate::{
     context::Context,
     model::{
-        catalog::{Catalog, ThreadLife},
+        catalog::Catalog,
         slice::{Slice, State, Times},
         stack::Stacks,
         timeline::{self, Lane},
@@ -93,9 +93,7 @@ struct Draft {
 /// The timelines of the selected threads; of many, those that ran longest.
 pub fn report(context: &Context, catalog: &Catalog, stacks: &Stacks) -> TimelineReport {
     let set = catalog.select(context);
-    let selected =
-        |life: &&ThreadLife| life.target && set.contains(catalog, life.tid, life.start_ts);
-    let selected = catalog.threads.values().filter(selected).count();
+    let selected = timeline::lives(catalog, &set).count();
     let shown = context.top.unwrap_or(MOST_THREADS).min(selected).max(1);
     let columns = (ALL_COLUMNS / shown).clamp(FEWEST_COLUMNS, MOST_COLUMNS);
     let scale = Scale::new(context, columns);

@@ -6,6 +6,7 @@ pub mod connection;
 pub mod file;
 pub mod host;
 pub mod loss;
+pub mod select;
 pub mod slice;
 pub mod stack;
 pub mod stream;
