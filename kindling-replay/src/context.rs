@@ -185,6 +185,31 @@ impl Context {
         self.write(|out| json::envelope(out, self, command, report))
     }
 
+    /// Bounds the rows of an answer in text where the user did not: what does not fit a screen is
+    /// better asked for.
+    pub fn limit_text(&mut self, rows: usize) {
+        if self.format == Format::Text {
+            self.top.get_or_insert(rows);
+        }
+    }
+
+    /// Answers with a report that has a text and a JSON form, and ends the command.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn answer<R: Serialize>(
+        &self,
+        command: &str,
+        report: &R,
+        text: impl FnOnce(&mut dyn Write, &R) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Outcome> {
+        match self.format {
+            Format::Json => self.write_json(command, report)?,
+            _ => self.write(|out| text(out, report))?,
+        }
+        Ok(self.finish())
+    }
+
     /// Ends a command: shows the warnings on standard error and tells what the exit code says.
     pub fn finish(&self) -> Outcome {
         let warnings = self.warnings();

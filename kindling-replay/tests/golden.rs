@@ -10,7 +10,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 /// A command with its options, and a name for its snapshot.
-const ANSWERS: [(&str, &[&str]); 29] = [
+const ANSWERS: [(&str, &[&str]); 36] = [
     ("info.txt", &["info"]),
     ("info.json", &["info", "--format", "json"]),
     ("events.txt", &["events", "--top", "200"]),
@@ -48,6 +48,19 @@ const ANSWERS: [(&str, &[&str]); 29] = [
     ("threads.json", &["threads", "--format", "json"]),
     ("threads.svg", &["threads", "--format", "svg", "--top", "8"]),
     ("syscalls.txt", &["syscalls"]),
+    (
+        "syscalls-histogram.txt",
+        &["syscalls", "--histogram", "--top", "4"],
+    ),
+    ("files.txt", &["files"]),
+    ("files.json", &["files", "--top", "20", "--format", "json"]),
+    ("files-by-kind.txt", &["files", "--by", "kind"]),
+    (
+        "files-errors.txt",
+        &["files", "--sort", "errors", "--where", "errno"],
+    ),
+    ("processes.txt", &["processes"]),
+    ("processes.json", &["processes", "--format", "json"]),
     ("syscalls.json", &["syscalls", "--format", "json"]),
     ("flame-on-cpu.folded", &["flame", "--format", "folded"]),
     ("flame-on-cpu.txt", &["flame", "--format", "text"]),

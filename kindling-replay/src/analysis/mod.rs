@@ -3,9 +3,11 @@
 
 pub mod check;
 pub mod events;
+pub mod files;
 pub mod flame;
 pub mod flow;
 pub mod info;
+pub mod processes;
 pub mod rpc;
 pub mod rpc_breakdown;
 pub mod rpc_call;

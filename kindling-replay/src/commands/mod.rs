@@ -11,10 +11,12 @@ pub mod check;
 pub mod compact;
 pub mod cut;
 pub mod events;
+pub mod files;
 pub mod flame;
 pub mod flows;
 pub mod info;
 pub mod merge;
+pub mod processes;
 mod rewritten;
 pub mod rpc;
 pub mod rpcs;
@@ -58,6 +60,10 @@ commands! {
     Flame => flame,
     /// Syscalls by name: how many, how long, how many failed
     Syscalls => syscalls,
+    /// Files by path or kind: bytes, calls, latencies, errors
+    Files => files,
+    /// Processes as a tree: command, user, container, how they ended, time on CPU
+    Processes => processes,
     /// Who talked to whom, over what, how much and how well
     Flows => flows,
     /// The requests that were made, and how long they took

@@ -77,8 +77,8 @@ pub(super) fn text(kind: Type, value: &Spanned) -> Result<String, Trouble> {
             Err(suggest(Trouble::new(&value.span, what), text, &words))
         }
         Type::Syscall => {
-            let known = |arch: &&str| kindling_format::syscalls::named(arch, text).is_some();
-            if text.starts_with("syscall_") || ARCHITECTURES.iter().any(|arch| known(&arch)) {
+            let known = |arch: &str| kindling_format::syscalls::named(arch, text).is_some();
+            if text.starts_with("syscall_") || ARCHITECTURES.iter().any(|arch| known(arch)) {
                 return Ok(text.to_owned());
             }
             let names = kindling_format::syscalls::table(ARCHITECTURES[0]).unwrap_or_default();

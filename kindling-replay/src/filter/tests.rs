@@ -376,7 +376,7 @@ fn no_text_makes_it_panic() {
         let mut text = String::new();
         for _ in 0..length {
             text.push_str(pieces[random(&mut state) % pieces.len()]);
-            if random(&mut state) % 4 > 0 {
+            if !random(&mut state).is_multiple_of(4) {
                 text.push(' ');
             }
         }

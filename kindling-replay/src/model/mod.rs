@@ -4,6 +4,7 @@ pub mod catalog;
 pub mod clock;
 pub mod connection;
 pub mod file;
+pub mod histogram;
 pub mod host;
 pub mod loss;
 pub mod select;
