@@ -10,7 +10,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 /// A command with its options, and a name for its snapshot.
-const ANSWERS: [(&str, &[&str]); 36] = [
+const ANSWERS: [(&str, &[&str]); 40] = [
     ("info.txt", &["info"]),
     ("info.json", &["info", "--format", "json"]),
     ("events.txt", &["events", "--top", "200"]),
@@ -47,6 +47,11 @@ const ANSWERS: [(&str, &[&str]); 36] = [
     ),
     ("threads.json", &["threads", "--format", "json"]),
     ("threads.svg", &["threads", "--format", "svg", "--top", "8"]),
+    ("thread-busiest.txt", &["thread", "busiest"]),
+    (
+        "thread-busiest.json",
+        &["thread", "busiest", "--top", "10", "--format", "json"],
+    ),
     ("syscalls.txt", &["syscalls"]),
     (
         "syscalls-histogram.txt",
@@ -59,6 +64,8 @@ const ANSWERS: [(&str, &[&str]); 36] = [
         "files-errors.txt",
         &["files", "--sort", "errors", "--where", "errno"],
     ),
+    ("logs.txt", &["logs"]),
+    ("logs.json", &["logs", "--format", "json"]),
     ("processes.txt", &["processes"]),
     ("processes.json", &["processes", "--format", "json"]),
     ("syscalls.json", &["syscalls", "--format", "json"]),

@@ -15,6 +15,7 @@ pub mod files;
 pub mod flame;
 pub mod flows;
 pub mod info;
+pub mod logs;
 pub mod merge;
 pub mod processes;
 mod rewritten;
@@ -22,6 +23,7 @@ pub mod rpc;
 pub mod rpcs;
 pub mod salvage;
 pub mod syscalls;
+pub mod thread;
 pub mod threads;
 
 macro_rules! commands {
@@ -56,6 +58,8 @@ commands! {
     Events => events,
     /// What every thread did with its time: text, JSON, or a timeline as SVG
     Threads => threads,
+    /// The story of one thread: calls, waits, requests and logs in the order of time
+    Thread => thread,
     /// Where time went, by call stack: a flame graph, on-CPU or off-CPU
     Flame => flame,
     /// Syscalls by name: how many, how long, how many failed
@@ -64,6 +68,8 @@ commands! {
     Files => files,
     /// Processes as a tree: command, user, container, how they ended, time on CPU
     Processes => processes,
+    /// Lines that programs logged, with the thread and the request of each
+    Logs => logs,
     /// Who talked to whom, over what, how much and how well
     Flows => flows,
     /// The requests that were made, and how long they took
