@@ -2,9 +2,17 @@
 
 use std::{num::NonZeroUsize, path::PathBuf};
 
-use clap::{Args, Parser, ValueEnum};
+use clap::{
+    Args, Parser, ValueEnum,
+    builder::{StringValueParser, TypedValueParser},
+    error::ErrorKind,
+};
 
-use crate::{commands::Command, selection::TimeSpec};
+use crate::{
+    commands::Command,
+    filter::{self, Filter},
+    selection::TimeSpec,
+};
 
 /// Replay a Kindling capture: what every thread did, on any machine, without root.
 #[derive(Debug, Parser)]
@@ -38,6 +46,9 @@ pub struct CommonArgs {
     /// Use N worker threads [default: all cores]; the answer does not depend on it
     #[arg(long, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
+    /// Say on standard error what was read of the capture, and what that took
+    #[arg(long)]
+    pub stats: bool,
 }
 
 /// Which part of the capture a command looks at.
@@ -62,6 +73,10 @@ pub struct SelectionArgs {
     /// Only processes of the container with this id, or a beginning of it
     #[arg(long, value_name = "ID")]
     pub container: Option<String>,
+    /// Only events for which this holds, as `dur > 10ms and net.peer.port == 6379`; of commands
+    /// that show whole threads, those that have one. `--where help` lists the fields
+    #[arg(long = "where", value_name = "EXPR", value_parser = FilterParser)]
+    pub filter: Option<Filter>,
 }
 
 impl SelectionArgs {
@@ -74,6 +89,7 @@ impl SelectionArgs {
             tid,
             comm,
             container,
+            filter,
         } = self;
         from.is_none()
             && to.is_none()
@@ -81,6 +97,7 @@ impl SelectionArgs {
             && tid.is_empty()
             && comm.is_none()
             && container.is_none()
+            && filter.is_none()
     }
 }
 
@@ -136,6 +153,28 @@ impl Format {
             Self::Dot => "dot",
             Self::Folded => "folded",
         }
+    }
+}
+
+/// Reads the condition of `--where`; `help` stands for the list of fields.
+#[derive(Debug, Clone)]
+struct FilterParser;
+
+impl TypedValueParser for FilterParser {
+    type Value = Filter;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<Filter, clap::Error> {
+        let text = StringValueParser::new().parse_ref(command, arg, value)?;
+        if text == "help" {
+            return Err(clap::Error::raw(ErrorKind::DisplayHelp, filter::help()));
+        }
+        let error = |error| clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n"));
+        Filter::parse(&text).map_err(error)
     }
 }
 

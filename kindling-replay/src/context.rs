@@ -24,6 +24,7 @@ use crate::{
     render::json,
     scan::Segment,
     selection::{Selection, Window},
+    stats::Counters,
     warning::Warning,
 };
 
@@ -48,6 +49,9 @@ pub struct Context {
     pub target: Target,
     /// The threads that decode.
     pub pool: rayon::ThreadPool,
+    /// What was read so far.
+    pub counters: Counters,
+    show_stats: bool,
     warnings: Mutex<BTreeSet<Warning>>,
 }
 
@@ -86,6 +90,8 @@ impl Context {
             top: args.output.top,
             target,
             pool,
+            counters: Counters::new(),
+            show_stats: args.stats,
             warnings: Mutex::default(),
             capture,
         };
@@ -179,11 +185,39 @@ impl Context {
         self.write(|out| json::envelope(out, self, command, report))
     }
 
+    /// Bounds the rows of an answer in text where the user did not: what does not fit a screen is
+    /// better asked for.
+    pub fn limit_text(&mut self, rows: usize) {
+        if self.format == Format::Text {
+            self.top.get_or_insert(rows);
+        }
+    }
+
+    /// Answers with a report that has a text and a JSON form, and ends the command.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn answer<R: Serialize>(
+        &self,
+        command: &str,
+        report: &R,
+        text: impl FnOnce(&mut dyn Write, &R) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Outcome> {
+        match self.format {
+            Format::Json => self.write_json(command, report)?,
+            _ => self.write(|out| text(out, report))?,
+        }
+        Ok(self.finish())
+    }
+
     /// Ends a command: shows the warnings on standard error and tells what the exit code says.
     pub fn finish(&self) -> Outcome {
         let warnings = self.warnings();
         for warning in &warnings {
             eprintln!("kindling-replay: warning: {warning}");
+        }
+        if self.show_stats {
+            eprintln!("{}", self.counters.stats(&self.capture));
         }
         if warnings.iter().any(Warning::is_missing_data) {
             Outcome::Incomplete

@@ -22,6 +22,7 @@ pub mod analysis;
 pub mod cli;
 pub mod commands;
 pub mod context;
+pub mod filter;
 pub mod model;
 pub mod output;
 pub mod protocol;
@@ -29,6 +30,7 @@ pub mod render;
 pub mod rewrite;
 pub mod scan;
 pub mod selection;
+pub mod stats;
 pub mod warning;
 
 /// What the exit code says.

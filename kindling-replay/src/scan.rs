@@ -5,13 +5,17 @@
 //! depend on the number of threads.
 
 use std::{
+    collections::BTreeSet,
     io::IsTerminal,
     ops::ControlFlow,
     sync::OnceLock,
     time::{Duration, Instant},
 };
 
-use kindling_format::{Capture, Member, Rows, schema::Table};
+use kindling_format::{
+    Capture, Member, Rows,
+    schema::{Index, Table},
+};
 use rayon::prelude::*;
 
 use crate::{context::Context, selection::Window, warning::Warning};
@@ -44,17 +48,31 @@ impl<'a> Segment<'a> {
     /// The rows of table `T` if the index does not rule out that one speaks of `window`; the
     /// caller still looks at each row.
     pub fn rows_within<T: Table>(&self, window: Window) -> Rows<T> {
-        if self.may_speak_of(T::NAME, window) {
+        self.rows_of(window, None)
+    }
+
+    /// As [`Segment::rows_within`], if the index does not rule out either that one speaks of these
+    /// processes.
+    pub fn rows_of<T: Table>(&self, window: Window, pids: Option<&BTreeSet<u32>>) -> Rows<T> {
+        if self.may_speak_of(T::NAME, window, pids) {
             self.rows()
         } else {
+            self.skip::<T>();
             Rows::empty()
         }
     }
 
     /// As [`Segment::rows`], but only these columns are decoded; the others read as defaults.
     pub fn columns<T: Table>(&self, wanted: Option<&[&str]>) -> Rows<T> {
-        match self.context.capture.read_columns(self.number, wanted) {
-            Ok(rows) => rows,
+        match self.context.capture.read_columns::<T>(self.number, wanted) {
+            Ok(rows) => {
+                if let Some(member) = self.member(T::NAME) {
+                    let counters = &self.context.counters;
+                    let (bytes, rows) = (member.entry.size_bytes, rows.len() as u64);
+                    counters.read(self.number, T::NAME, bytes, rows);
+                }
+                rows
+            }
             Err(error) => {
                 self.context.warn(Warning::DamagedMember {
                     what: error.to_string(),
@@ -64,14 +82,32 @@ impl<'a> Segment<'a> {
         }
     }
 
-    /// Whether the index allows that a row of the table speaks of `window`.
-    pub fn may_speak_of(&self, table: &str, window: Window) -> bool {
-        let Some(member) = self.member(table) else {
+    /// Whether the index allows that a row of the table speaks of `window` and of one of `pids`.
+    pub fn may_speak_of(&self, table: &str, window: Window, pids: Option<&BTreeSet<u32>>) -> bool {
+        if self.member(table).is_none() {
             return false;
+        }
+        let Some(index) = self.index(table) else {
+            return true;
         };
-        match member.index.as_ref().map(|row| (row.min_ts, row.max_ts)) {
-            Some((Some(min), Some(max))) => window.overlaps(min, max),
+        let of_window = match (index.min_ts, index.max_ts) {
+            (Some(min), Some(max)) => window.overlaps(min, max),
             _ => true,
+        };
+        // A table that names no processes may speak of any.
+        let named = |pids: &BTreeSet<u32>| index.pids.iter().any(|pid| pids.contains(pid));
+        of_window && (index.pids.is_empty() || pids.is_none_or(named))
+    }
+
+    /// The row of the table's member in the index; `None` if there is no member or no index.
+    pub fn index(&self, table: &str) -> Option<&'a Index> {
+        self.member(table)?.index.as_ref()
+    }
+
+    /// Counts a member that is not decoded, because no row of it belongs to the selection.
+    pub fn skip<T: Table>(&self) {
+        if self.member(T::NAME).is_some() {
+            self.context.counters.skip(self.number, T::NAME);
         }
     }
 

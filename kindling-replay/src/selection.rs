@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::{
     cli::{SelectionArgs, UsageError},
+    filter::Filter,
     model::clock::ClockMap,
 };
 
@@ -119,6 +120,9 @@ pub struct Selection {
     pub comm: Option<String>,
     /// Only processes of the container whose id begins so.
     pub container: Option<String>,
+    /// Only events for which this holds.
+    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filter>,
 }
 
 impl Selection {
@@ -131,11 +135,21 @@ impl Selection {
             TimeSpec::Offset(ns) => whole.from.saturating_add(ns),
             TimeSpec::Wall(ns) => clock.ts_of_wall(ns),
         };
-        let from = args.from.map_or(whole.from, resolve).max(whole.from);
-        let to = args.to.map_or(whole.to, resolve).min(whole.to);
+        let offset = |wall| clock.ts_of_wall(wall).saturating_sub(whole.from);
+        let filter = args.filter.clone();
+        let filter = filter
+            .map(|filter| filter.with_wall_times(&offset))
+            .transpose();
+        let filter = filter.map_err(|error| UsageError(error.to_string()))?;
+        let (first, last) = filter.as_ref().map_or((None, None), Filter::bounds);
+        let at_least = |ns| whole.from.saturating_add(ns);
+        let mut from = args.from.map_or(whole.from, resolve).max(whole.from);
+        let mut to = args.to.map_or(whole.to, resolve).min(whole.to);
+        from = first.map_or(from, |ns| at_least(ns).max(from));
+        to = last.map_or(to, |ns| at_least(ns).min(to));
         if from > to {
             return Err(UsageError(format!(
-                "--from and --to leave nothing: the capture lasts {}",
+                "--from, --to and the ts of --where leave nothing: the capture lasts {}",
                 crate::render::units::duration(whole.length_ns())
             )));
         }
@@ -147,11 +161,17 @@ impl Selection {
             tids: args.tid.clone(),
             comm: args.comm.clone(),
             container: args.container.clone(),
+            filter,
         })
     }
 
-    /// Whether any option restricts the threads.
+    /// Whether anything restricts the threads.
     pub fn restricts_threads(&self) -> bool {
+        self.has_thread_options() || self.filter.is_some()
+    }
+
+    /// Whether an option names threads.
+    pub fn has_thread_options(&self) -> bool {
         !self.pids.is_empty()
             || !self.tids.is_empty()
             || self.comm.is_some()
@@ -187,6 +207,10 @@ impl Selection {
             list("--tid", &self.tids),
             word("--comm", &self.comm),
             word("--container", &self.container),
+            word(
+                "--where",
+                &self.filter.as_ref().map(|filter| format!("'{filter}'")),
+            ),
         ];
         options.into_iter().flatten().collect::<Vec<_>>().join(" ")
     }

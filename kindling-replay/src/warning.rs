@@ -28,12 +28,20 @@ pub enum Warning {
         /// The option with its value.
         option: String,
     },
+    /// The condition of `--where` asks for facts that no event of this command has.
+    NeverHolds {
+        /// The kinds of events that the command looks at.
+        kinds: Vec<&'static str>,
+    },
 }
 
 impl Warning {
     /// Whether data that belongs to the answer was missing.
     pub fn is_missing_data(&self) -> bool {
-        !matches!(self, Warning::NothingSelected { .. })
+        !matches!(
+            self,
+            Warning::NothingSelected { .. } | Warning::NeverHolds { .. }
+        )
     }
 }
 
@@ -65,6 +73,12 @@ impl fmt::Display for Warning {
             Warning::NothingSelected { option } => {
                 write!(f, "the capture has no thread that fits {option}")
             }
+            Warning::NeverHolds { kinds } => write!(
+                f,
+                "--where asks for facts that no {} has, and this command looks at nothing else; \
+                 docs/FILTERS.md says which events have which",
+                kinds.join(" or ")
+            ),
         }
     }
 }

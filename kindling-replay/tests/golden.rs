@@ -10,7 +10,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 /// A command with its options, and a name for its snapshot.
-const ANSWERS: [(&str, &[&str]); 26] = [
+const ANSWERS: [(&str, &[&str]); 40] = [
     ("info.txt", &["info"]),
     ("info.json", &["info", "--format", "json"]),
     ("events.txt", &["events", "--top", "200"]),
@@ -28,10 +28,46 @@ const ANSWERS: [(&str, &[&str]); 26] = [
         "events.json",
         &["events", "--top", "50", "--format", "json"],
     ),
+    (
+        "events-where.txt",
+        &[
+            "events",
+            "--where",
+            "dur > 2ms and not syscall.name in (futex, epoll_wait, wait4)",
+        ],
+    ),
+    (
+        "events-payloads.txt",
+        &["events", "--top", "40", "--where", "payload.size < 200"],
+    ),
     ("threads.txt", &["threads"]),
+    (
+        "threads-where.txt",
+        &["threads", "--where", "errno == EAGAIN"],
+    ),
     ("threads.json", &["threads", "--format", "json"]),
     ("threads.svg", &["threads", "--format", "svg", "--top", "8"]),
+    ("thread-busiest.txt", &["thread", "busiest"]),
+    (
+        "thread-busiest.json",
+        &["thread", "busiest", "--top", "10", "--format", "json"],
+    ),
     ("syscalls.txt", &["syscalls"]),
+    (
+        "syscalls-histogram.txt",
+        &["syscalls", "--histogram", "--top", "4"],
+    ),
+    ("files.txt", &["files"]),
+    ("files.json", &["files", "--top", "20", "--format", "json"]),
+    ("files-by-kind.txt", &["files", "--by", "kind"]),
+    (
+        "files-errors.txt",
+        &["files", "--sort", "errors", "--where", "errno"],
+    ),
+    ("logs.txt", &["logs"]),
+    ("logs.json", &["logs", "--format", "json"]),
+    ("processes.txt", &["processes"]),
+    ("processes.json", &["processes", "--format", "json"]),
     ("syscalls.json", &["syscalls", "--format", "json"]),
     ("flame-on-cpu.folded", &["flame", "--format", "folded"]),
     ("flame-on-cpu.txt", &["flame", "--format", "text"]),

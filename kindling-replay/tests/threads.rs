@@ -199,3 +199,61 @@ fn the_answer_depends_on_neither_jobs_nor_index() {
     let without: serde_json::Value = serde_json::from_slice(&without).unwrap();
     assert_eq!(without["threads"], with_index["threads"]);
 }
+
+/// 3,000 threads in 300 processes: those of process n ran 1,000 - n ns each, one after another.
+#[test]
+fn thousands_of_threads_make_one_picture() {
+    let tid = |process: u32, thread: u32| 1_000 + process * 10 + thread;
+    let (mut processes, mut threads, mut switches) = (Vec::new(), Vec::new(), Vec::new());
+    for n in 0..300 {
+        processes.push(process(tid(n, 0), 10, &format!("p{n}")));
+        for m in 0..10 {
+            threads.push(Thread {
+                pid: tid(n, 0),
+                ..thread(tid(n, m), 10, "worker")
+            });
+            let cpu = u16::try_from(n).unwrap();
+            let at = 1_000 + i64::from(m) * 1_000;
+            switches.push(switch(at, cpu, (0, 0, None), tid(n, m)));
+            switches.push(switch(
+                at + 1_000 - i64::from(n),
+                cpu,
+                (tid(n, m), 1, None),
+                0,
+            ));
+        }
+    }
+    let segment = Segment::default()
+        .with(processes, ProcessColumns::push)
+        .with(threads, ThreadColumns::push)
+        .with(switches, SwitchColumns::push);
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path(), &capture(vec![segment]));
+    let path = path.to_str().unwrap();
+    let svg = text(&["threads", path, "--format", "svg"]);
+    assert_eq!(
+        svg,
+        text(&["threads", path, "--format", "svg", "--jobs", "1"])
+    );
+    // 200 threads of 20 processes by themselves; 60 processes with a lane for their ten threads; one lane
+    // for the 220 others.
+    assert_eq!(svg.matches("<g><title>").count(), 200 + 60 + 1);
+    assert_eq!(
+        svg.matches(">10 threads <").count(),
+        60,
+        "the lanes' labels"
+    );
+    assert!(svg.contains(">220 more processes<") && svg.contains(">2200 threads <"));
+    assert!(svg.contains("2800 threads that ran less are drawn together"));
+    assert!(svg.len() < 2 << 20, "{} bytes", svg.len());
+    // Nothing is left out: the shared lanes have the time of all their threads.
+    assert!(
+        svg.contains("2200 threads together: 22.0 ms"),
+        "10 us for each"
+    );
+    let two = text(&["threads", path, "--format", "svg", "--top", "2"]);
+    assert!(
+        two.contains(">8 threads <") && two.contains("2998 threads that ran less"),
+        "{two}"
+    );
+}

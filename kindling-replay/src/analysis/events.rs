@@ -11,14 +11,17 @@ use std::{
 };
 
 use kindling_format::schema::{
-    Argument, IoUring, Process, Switch, Syscall, Table, Tcp, Thread, Wakeup,
+    Argument, IoUring, Payload, Process, Sample, Switch, Syscall, Table, Tcp, Thread, Wakeup,
 };
 
 use crate::{
     context::Context,
-    model::catalog::{Catalog, ThreadSet},
+    filter::{EventKind, Filter},
+    model::{
+        catalog::Catalog,
+        select::{Details, EventSelection},
+    },
     scan::{self, Segment},
-    selection::Window,
 };
 
 /// A table whose rows are events.
@@ -35,10 +38,53 @@ pub enum Source {
     Switches,
     /// Wakeups
     Wakeups,
+    /// Stack samples
+    Samples,
+    /// Bytes that went through sockets, pipes and terminals
+    Payloads,
     /// Processes that start, execute a program, or end
     Processes,
     /// Threads that start, change their name, or end
     Threads,
+}
+
+impl Source {
+    const ALL: [Source; 9] = [
+        Source::Syscalls,
+        Source::IoUring,
+        Source::Tcp,
+        Source::Switches,
+        Source::Wakeups,
+        Source::Samples,
+        Source::Payloads,
+        Source::Processes,
+        Source::Threads,
+    ];
+
+    fn kind(self) -> EventKind {
+        match self {
+            Source::Syscalls => EventKind::Syscall,
+            Source::IoUring => EventKind::IoUring,
+            Source::Tcp => EventKind::Tcp,
+            Source::Switches => EventKind::Switch,
+            Source::Wakeups => EventKind::Wakeup,
+            Source::Samples => EventKind::Sample,
+            Source::Payloads => EventKind::Payload,
+            Source::Processes => EventKind::Process,
+            Source::Threads => EventKind::Thread,
+        }
+    }
+
+    /// What to show if nothing else is asked for: what programs ask of the kernel, or if the condition
+    /// can hold for none of that, whatever it can hold for.
+    pub fn default_for(filter: Option<&Filter>) -> BTreeSet<Source> {
+        let may_hold = |source: Source| filter.is_none_or(|filter| filter.may_hold(source.kind()));
+        if may_hold(Source::Syscalls) {
+            return BTreeSet::from([Source::Syscalls, Source::IoUring]);
+        }
+        let others = Source::ALL.into_iter().filter(|&source| may_hold(source));
+        others.collect()
+    }
 }
 
 /// An event.
@@ -66,6 +112,10 @@ pub enum Row {
     Switch(Switch),
     /// A wakeup.
     Wakeup(Wakeup),
+    /// A stack sample.
+    Sample(Sample),
+    /// Bytes that were moved.
+    Payload(Box<Payload>),
     /// A fact about a process.
     Process(Box<Process>),
     /// A fact about a thread.
@@ -79,9 +129,11 @@ impl Event {
             Row::Thread(_) => 1,
             Row::Switch(_) => 2,
             Row::Wakeup(_) => 3,
-            Row::Syscall(..) => 4,
-            Row::IoUring(_) => 5,
-            Row::Tcp(_) => 6,
+            Row::Sample(_) => 4,
+            Row::Syscall(..) => 5,
+            Row::Payload(_) => 6,
+            Row::IoUring(_) => 7,
+            Row::Tcp(_) => 8,
         };
         (self.ts, rank, self.tid)
     }
@@ -102,12 +154,12 @@ pub fn stream<R: Send, B>(
     render: impl Fn(&Event) -> R + Sync,
     mut sink: impl FnMut(R) -> ControlFlow<B>,
 ) -> ControlFlow<B> {
+    let kinds: Vec<EventKind> = sources.iter().map(|source| source.kind()).collect();
+    let selected = EventSelection::new(context, catalog, &kinds);
     let mut stream = Stream {
         sources,
-        catalog,
-        set: catalog.select(context),
-        window: context.selection.window,
-        limits: limits(context, sources),
+        limits: limits(context, sources, &selected),
+        selected,
         orphans: BTreeMap::new(),
     };
     let mut early = stream.early(context).into_iter().peekable();
@@ -138,9 +190,7 @@ pub fn stream<R: Send, B>(
 #[derive(Debug)]
 struct Stream<'a> {
     sources: &'a BTreeSet<Source>,
-    catalog: &'a Catalog,
-    set: ThreadSet,
-    window: Window,
+    selected: EventSelection<'a>,
     /// The latest event before each segment: what lies before it is early.
     limits: BTreeMap<u32, i64>,
     /// Arguments whose syscall is in another segment, because it returned much later.
@@ -198,6 +248,8 @@ impl Stream<'_> {
                 Source::Tcp => self.tcp(segment, &mut events),
                 Source::Switches => self.switches(segment, &mut events),
                 Source::Wakeups => self.wakeups(segment, &mut events),
+                Source::Samples => self.samples(segment, &mut events),
+                Source::Payloads => self.payloads(segment, &mut events),
                 Source::Processes => self.processes(segment, &mut events),
                 Source::Threads => self.threads(segment, &mut events),
             }
@@ -206,24 +258,28 @@ impl Stream<'_> {
         (events, orphans)
     }
 
-    fn admits(&self, tid: u32, ts: i64) -> bool {
-        self.window.contains(ts) && self.set.contains(self.catalog, tid, ts)
-    }
-
     fn syscalls(&self, segment: Segment<'_>, events: &mut Vec<Event>) -> Arguments {
         let mut arguments: Arguments = BTreeMap::new();
-        for row in segment.rows_within::<Argument>(self.window).iter() {
-            if self.admits(row.tid, row.ts) {
+        for row in self
+            .selected
+            .rows::<Argument>(segment, EventKind::Syscall)
+            .iter()
+        {
+            if self.selected.may_admit(row.tid, row.ts) {
                 arguments.entry((row.tid, row.ts)).or_default().push(row);
             }
         }
-        for row in segment.rows_within::<Syscall>(self.window).iter() {
-            if self.admits(row.tid, row.ts) {
-                let key = (row.tid, row.ts);
-                let orphans = self.orphans.get(&key).cloned();
-                let arguments = arguments.remove(&key).or(orphans).unwrap_or_default();
-                let (ts, tid) = (row.ts, row.tid);
-                let row = Row::Syscall(Box::new(row), arguments);
+        for row in self
+            .selected
+            .rows::<Syscall>(segment, EventKind::Syscall)
+            .iter()
+        {
+            let (ts, tid) = (row.ts, row.tid);
+            // Whether it is shown or not: what is left over belongs to calls of other segments.
+            let own = arguments.remove(&(tid, ts));
+            if self.selected.admits(tid, ts, Details::Syscall(&row)) {
+                let own = own.or_else(|| self.orphans.get(&(tid, ts)).cloned());
+                let row = Row::Syscall(Box::new(row), own.unwrap_or_default());
                 events.push(Event { ts, tid, row });
             }
         }
@@ -231,8 +287,14 @@ impl Stream<'_> {
     }
 
     fn io_uring(&self, segment: Segment<'_>, events: &mut Vec<Event>) {
-        for row in segment.rows_within::<IoUring>(self.window).iter() {
-            if self.admits(row.tid, row.ts) || self.admits(row.pid, row.ts) {
+        for row in self
+            .selected
+            .rows::<IoUring>(segment, EventKind::IoUring)
+            .iter()
+        {
+            // A result often comes in the context of another thread: then its process counts.
+            let admits = |tid| self.selected.admits(tid, row.ts, Details::IoUring(&row));
+            if admits(row.tid) || admits(row.pid) {
                 let (ts, tid) = (row.ts, row.tid);
                 let row = Row::IoUring(Box::new(row));
                 events.push(Event { ts, tid, row });
@@ -241,9 +303,9 @@ impl Stream<'_> {
     }
 
     fn tcp(&self, segment: Segment<'_>, events: &mut Vec<Event>) {
-        for row in segment.rows_within::<Tcp>(self.window).iter() {
-            let tid = self.catalog.owner_of(row.file).unwrap_or(0);
-            if self.admits(tid, row.ts) {
+        for row in self.selected.rows::<Tcp>(segment, EventKind::Tcp).iter() {
+            let tid = self.selected.catalog().owner_of(row.file).unwrap_or(0);
+            if self.selected.admits(tid, row.ts, Details::Tcp(&row)) {
                 let ts = row.ts;
                 let row = Row::Tcp(Box::new(row));
                 events.push(Event { ts, tid, row });
@@ -252,79 +314,120 @@ impl Stream<'_> {
     }
 
     fn switches(&self, segment: Segment<'_>, events: &mut Vec<Event>) {
-        for row in segment.rows_within::<Switch>(self.window).iter() {
-            if self.admits(row.prev_tid, row.ts) || self.admits(row.next_tid, row.ts) {
+        for row in self
+            .selected
+            .rows::<Switch>(segment, EventKind::Switch)
+            .iter()
+        {
+            let admits = |tid| self.selected.admits(tid, row.ts, Details::Switch(&row));
+            if admits(row.prev_tid) || admits(row.next_tid) {
                 let (ts, tid) = (row.ts, row.prev_tid);
-                events.push(Event {
-                    ts,
-                    tid,
-                    row: Row::Switch(row),
-                });
+                let row = Row::Switch(row);
+                events.push(Event { ts, tid, row });
             }
         }
     }
 
     fn wakeups(&self, segment: Segment<'_>, events: &mut Vec<Event>) {
-        for row in segment.rows_within::<Wakeup>(self.window).iter() {
-            if self.admits(row.waker_tid, row.ts) || self.admits(row.wakee_tid, row.ts) {
+        for row in self
+            .selected
+            .rows::<Wakeup>(segment, EventKind::Wakeup)
+            .iter()
+        {
+            let admits = |tid| self.selected.admits(tid, row.ts, Details::Wakeup(&row));
+            if admits(row.waker_tid) || admits(row.wakee_tid) {
                 let (ts, tid) = (row.ts, row.waker_tid);
-                events.push(Event {
-                    ts,
-                    tid,
-                    row: Row::Wakeup(row),
-                });
+                let row = Row::Wakeup(row);
+                events.push(Event { ts, tid, row });
+            }
+        }
+    }
+
+    fn samples(&self, segment: Segment<'_>, events: &mut Vec<Event>) {
+        for row in self
+            .selected
+            .rows::<Sample>(segment, EventKind::Sample)
+            .iter()
+        {
+            if self.selected.admits(row.tid, row.ts, Details::Sample(&row)) {
+                let (ts, tid) = (row.ts, row.tid);
+                let row = Row::Sample(row);
+                events.push(Event { ts, tid, row });
+            }
+        }
+    }
+
+    fn payloads(&self, segment: Segment<'_>, events: &mut Vec<Event>) {
+        for row in self
+            .selected
+            .rows::<Payload>(segment, EventKind::Payload)
+            .iter()
+        {
+            if self
+                .selected
+                .admits(row.tid, row.ts, Details::Payload(&row))
+            {
+                let (ts, tid) = (row.ts, row.tid);
+                let row = Row::Payload(Box::new(row));
+                events.push(Event { ts, tid, row });
             }
         }
     }
 
     fn processes(&self, segment: Segment<'_>, events: &mut Vec<Event>) {
-        for row in segment.rows_within::<Process>(self.window).iter() {
-            if row.target && self.admits(row.pid, row.ts) {
+        for row in self
+            .selected
+            .rows::<Process>(segment, EventKind::Process)
+            .iter()
+        {
+            if row.target && self.selected.admits(row.pid, row.ts, Details::Process) {
                 let (ts, tid) = (row.ts, row.pid);
-                events.push(Event {
-                    ts,
-                    tid,
-                    row: Row::Process(Box::new(row)),
-                });
+                let row = Row::Process(Box::new(row));
+                events.push(Event { ts, tid, row });
             }
         }
     }
 
     fn threads(&self, segment: Segment<'_>, events: &mut Vec<Event>) {
-        for row in segment.rows_within::<Thread>(self.window).iter() {
-            if row.target && self.admits(row.tid, row.ts) {
+        for row in self
+            .selected
+            .rows::<Thread>(segment, EventKind::Thread)
+            .iter()
+        {
+            if row.target && self.selected.admits(row.tid, row.ts, Details::Thread) {
                 let (ts, tid) = (row.ts, row.tid);
-                events.push(Event {
-                    ts,
-                    tid,
-                    row: Row::Thread(Box::new(row)),
-                });
+                let row = Row::Thread(Box::new(row));
+                events.push(Event { ts, tid, row });
             }
         }
     }
 }
 
 /// The latest event before each segment.
-fn limits(context: &Context, sources: &BTreeSet<Source>) -> BTreeMap<u32, i64> {
+fn limits(
+    context: &Context,
+    sources: &BTreeSet<Source>,
+    selected: &EventSelection<'_>,
+) -> BTreeMap<u32, i64> {
     let mut limits = BTreeMap::new();
     let mut latest = i64::MIN;
     scan::segments(
         context,
         "looking at times",
         |segment| {
-            let of = |source: &Source| match source {
-                Source::Syscalls => latest_of::<Syscall>(segment, |row| row.ts),
-                Source::IoUring => latest_of::<IoUring>(segment, |row| row.ts),
-                Source::Tcp => latest_of::<Tcp>(segment, |row| row.ts),
-                Source::Switches => latest_of::<Switch>(segment, |row| row.ts),
-                Source::Wakeups => latest_of::<Wakeup>(segment, |row| row.ts),
-                Source::Processes => latest_of::<Process>(segment, |row| row.ts),
-                Source::Threads => latest_of::<Thread>(segment, |row| row.ts),
+            let of = |&source: &Source| match source {
+                Source::Syscalls => latest_of::<Syscall>(selected, segment, source, |row| row.ts),
+                Source::IoUring => latest_of::<IoUring>(selected, segment, source, |row| row.ts),
+                Source::Tcp => latest_of::<Tcp>(selected, segment, source, |row| row.ts),
+                Source::Switches => latest_of::<Switch>(selected, segment, source, |row| row.ts),
+                Source::Wakeups => latest_of::<Wakeup>(selected, segment, source, |row| row.ts),
+                Source::Samples => latest_of::<Sample>(selected, segment, source, |row| row.ts),
+                Source::Payloads => latest_of::<Payload>(selected, segment, source, |row| row.ts),
+                Source::Processes => latest_of::<Process>(selected, segment, source, |row| row.ts),
+                Source::Threads => latest_of::<Thread>(selected, segment, source, |row| row.ts),
             };
-            (
-                segment.number,
-                sources.iter().map(of).max().unwrap_or(i64::MIN),
-            )
+            let last = sources.iter().map(of).max();
+            (segment.number, last.unwrap_or(i64::MIN))
         },
         |(number, last)| {
             limits.insert(number, latest);
@@ -334,7 +437,12 @@ fn limits(context: &Context, sources: &BTreeSet<Source>) -> BTreeMap<u32, i64> {
     limits
 }
 
-fn latest_of<T: Table>(segment: Segment<'_>, ts: fn(&T) -> i64) -> i64 {
-    let rows = segment.columns::<T>(Some(&["ts"]));
+fn latest_of<T: Table>(
+    selected: &EventSelection<'_>,
+    segment: Segment<'_>,
+    source: Source,
+    ts: fn(&T) -> i64,
+) -> i64 {
+    let rows = selected.columns::<T>(segment, source.kind(), Some(&["ts"]));
     rows.iter().map(|row| ts(&row)).max().unwrap_or(i64::MIN)
 }

@@ -7,8 +7,10 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     context::Context,
+    filter::EventKind,
     model::{
-        catalog::{Catalog, ThreadSet},
+        catalog::{Catalog, ThreadLife},
+        select::{Details, EventSelection},
         slice::{Slice, State},
         stack::Stacks,
         timeline,
@@ -85,10 +87,9 @@ pub struct StackRow {
 
 /// Collects the stacks of the selected threads in the window.
 pub fn report(context: &Context, catalog: &Catalog, stacks: &Stacks, kind: Kind) -> FlameReport {
-    let set = catalog.select(context);
     let weights = match kind {
-        Kind::OnCpu => on_cpu(context, catalog, &set),
-        Kind::OffCpu | Kind::Wakers => off_cpu(context, catalog, stacks, &set, kind),
+        Kind::OnCpu => on_cpu(context, catalog),
+        Kind::OffCpu | Kind::Wakers => off_cpu(context, catalog, stacks, kind),
     };
     let mut rows: BTreeMap<Vec<String>, (i64, u64)> = BTreeMap::new();
     for (key, (ns, count)) in weights {
@@ -126,16 +127,16 @@ struct Key {
 
 type Weights = BTreeMap<Key, (i64, u64)>;
 
-fn on_cpu(context: &Context, catalog: &Catalog, set: &ThreadSet) -> Weights {
-    let window = context.selection.window;
+fn on_cpu(context: &Context, catalog: &Catalog) -> Weights {
+    let selected = EventSelection::new(context, catalog, &[EventKind::Sample]);
     let mut weights = Weights::new();
     scan::segments(
         context,
         "counting samples",
         |segment| {
             let mut weights: BTreeMap<(u32, &str, Option<u32>), (i64, u64)> = BTreeMap::new();
-            for row in segment.rows_within::<Sample>(window).iter() {
-                if window.contains(row.ts) && set.contains(catalog, row.tid, row.ts) {
+            for row in selected.rows::<Sample>(segment, EventKind::Sample).iter() {
+                if selected.admits(row.tid, row.ts, Details::Sample(&row)) {
                     let comm = catalog.comm_at(row.tid, row.ts);
                     let known = if comm.is_empty() { row.tid } else { 0 };
                     let weight = weights.entry((known, comm, row.stack)).or_default();
@@ -162,16 +163,17 @@ fn on_cpu(context: &Context, catalog: &Catalog, set: &ThreadSet) -> Weights {
     weights
 }
 
-fn off_cpu(
-    context: &Context,
-    catalog: &Catalog,
-    stacks: &Stacks,
-    set: &ThreadSet,
-    kind: Kind,
-) -> Weights {
+fn off_cpu(context: &Context, catalog: &Catalog, stacks: &Stacks, kind: Kind) -> Weights {
+    let selected = EventSelection::new(context, catalog, &[EventKind::Wait]);
+    let lives: Vec<&ThreadLife> = timeline::lives(catalog, selected.threads()).collect();
+    let admits = |lane: usize, slice: &Slice| {
+        let life = lives.get(lane);
+        life.is_some_and(|life| selected.holds(life.tid, slice.start, Details::Wait(slice)))
+    };
     let mut by_lane: BTreeMap<(usize, Option<u32>, String), (i64, u64)> = BTreeMap::new();
+    let set = selected.threads();
     let lanes = timeline::replay(context, catalog, stacks, set, |lane, slice| {
-        if matches!(slice.state, State::Blocked(_)) {
+        if matches!(slice.state, State::Blocked(_)) && admits(lane, &slice) {
             let leaf = leaf(catalog, &slice, kind);
             let weight = by_lane.entry((lane, slice.wait.stack, leaf)).or_default();
             weight.0 = weight.0.saturating_add(slice.length_ns());

@@ -11,9 +11,11 @@ use crate::{
         rpc_call::Calls,
     },
     context::{Completeness, Context},
+    filter::EventKind,
     model::{
-        catalog::{Catalog, ThreadSet},
+        catalog::Catalog,
         connection::{Connections, Role},
+        select::{Details, EventSelection},
         stream::{Stream, Traffic},
     },
     protocol::Outcome,
@@ -99,7 +101,7 @@ pub fn report(
         context,
         catalog,
         connections,
-        threads: catalog.select(context),
+        ends: EventSelection::new(context, catalog, &[EventKind::Connection]),
     };
     let (mut flows, by_file) = view.collect(streams);
     let mut latencies: BTreeMap<usize, Vec<i64>> = BTreeMap::new();
@@ -163,7 +165,7 @@ struct View<'a> {
     context: &'a Context,
     catalog: &'a Catalog,
     connections: &'a Connections,
-    threads: ThreadSet,
+    ends: EventSelection<'a>,
 }
 
 /// One connection, with the files of its ends.
@@ -255,7 +257,11 @@ impl<'a> View<'a> {
     fn flows_of(&self, link: &Link<'_>, streams: &BTreeMap<u32, &Stream>) -> Vec<FlowRow> {
         let users = |file: Option<&File>| file.map_or_else(Vec::new, |file| users(file, streams));
         let (clients, servers) = (users(link.client), users(link.server));
-        let seen = |users: &[User]| users.iter().any(|user| self.selected(user));
+        let seen = |users: &[User], file: Option<&File>| {
+            users
+                .iter()
+                .any(|user| file.is_some_and(|file| self.selected(user, file)))
+        };
         let open = [link.client, link.server]
             .into_iter()
             .flatten()
@@ -263,7 +269,7 @@ impl<'a> View<'a> {
         let used = |users: &[User]| users.iter().any(|user| user.moved);
         // A TCP connection is worth knowing without a byte; a pair of descriptors is not.
         let told = link.protocol == "tcp" || used(&clients) || used(&servers);
-        if !open || !told || !(seen(&clients) || seen(&servers)) {
+        if !open || !told || !(seen(&clients, link.client) || seen(&servers, link.server)) {
             return Vec::new();
         }
         let main = |users: &[User]| users.first().copied();
@@ -355,9 +361,13 @@ impl<'a> View<'a> {
         }
     }
 
-    fn selected(&self, user: &User) -> bool {
-        self.threads
-            .contains(self.catalog, user.tid, user.traffic.last)
+    fn selected(&self, user: &User, file: &File) -> bool {
+        let window = self.context.selection.window;
+        let details = Details::Connection {
+            file: file.id,
+            start: user.traffic.first.clamp(window.from, window.to),
+        };
+        self.ends.holds(user.tid, user.traffic.last, details)
     }
 
     fn is_open(&self, file: &File) -> bool {

@@ -3,14 +3,18 @@
 
 pub mod check;
 pub mod events;
+pub mod files;
 pub mod flame;
 pub mod flow;
 pub mod info;
+pub mod logs;
+pub mod processes;
 pub mod rpc;
 pub mod rpc_breakdown;
 pub mod rpc_call;
 mod rpc_lanes;
 pub mod rpc_stage;
+pub mod story;
 pub mod syscalls;
 pub mod threads;
 pub mod timeline;

@@ -9,11 +9,13 @@ use serde::Serialize;
 use crate::{
     analysis::rpc_call::{Call, Calls},
     context::{Completeness, Context},
+    filter::EventKind,
     model::{
-        catalog::{Catalog, ThreadSet},
+        catalog::Catalog,
         connection::{self, Role},
+        select::{Details, EventSelection},
     },
-    protocol::{Doubts, Exchange, Outcome},
+    protocol::{Doubts, Outcome},
     render::json::{CaptureReport, List},
     selection::glob,
 };
@@ -159,11 +161,11 @@ pub fn report(
     calls: &Calls,
     filter: &RpcFilter,
 ) -> RpcsReport {
-    let threads = catalog.select(context);
+    let ends = EventSelection::new(context, catalog, &[EventKind::Request]);
     let described = Described { context, catalog };
     let wanted = calls.calls.iter().enumerate().filter(|(_, call)| {
         let window = context.selection.window;
-        window.contains(call.start()) && involves(call, &threads, catalog)
+        window.contains(call.start()) && described.involves(call, &ends)
     });
     let rows = wanted.map(|(index, call)| described.row(index, call));
     let mut rows: Vec<RpcRow> = rows.filter(|row| filter.admits(row)).collect();
@@ -246,6 +248,24 @@ impl Described<'_> {
         }
     }
 
+    /// Whether one end of the call is selected, by a thread that read or wrote there.
+    fn involves(&self, call: &Call, ends: &EventSelection<'_>) -> bool {
+        [Role::Client, Role::Server].into_iter().any(|role| {
+            let Some(exchange) = call.exchange(role) else {
+                return false;
+            };
+            let details = Details::Request {
+                file: call.file(role),
+                start: call.start(),
+                dur: self.latency(call),
+            };
+            let response = exchange.response.map(|response| response.first);
+            let transfers = [Some(exchange.request.last), response];
+            let mut transfers = transfers.into_iter().flatten();
+            transfers.any(|moved| ends.holds(moved.tid, moved.ts, details))
+        })
+    }
+
     fn latency(&self, call: &Call) -> Option<i64> {
         let end = match call.outcome() {
             Outcome::Ok | Outcome::Error => call.end()?,
@@ -305,19 +325,6 @@ pub fn remote(file: &File) -> Option<String> {
         file.remote_address.as_ref()?,
         file.remote_port?,
     ))
-}
-
-fn involves(call: &Call, threads: &ThreadSet, catalog: &Catalog) -> bool {
-    let moved = |exchange: &Exchange| {
-        let response = exchange.response.map(|response| response.first);
-        let mut transfers = [Some(exchange.request.last), response]
-            .into_iter()
-            .flatten();
-        transfers.any(|moved| threads.contains(catalog, moved.tid, moved.ts))
-    };
-    [Role::Client, Role::Server]
-        .iter()
-        .any(|&role| call.exchange(role).is_some_and(moved))
 }
 
 fn endpoints(rows: &[RpcRow]) -> Vec<EndpointRow> {

@@ -2,11 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use hdrhistogram::Histogram;
 use kindling_format::schema::Syscall;
 use serde::Serialize;
 
-use crate::{context::Context, model::catalog::Catalog, render::json::List, scan};
+use crate::{
+    context::Context,
+    filter::EventKind,
+    model::{
+        catalog::Catalog,
+        histogram::Histogram,
+        select::{Details, EventSelection},
+    },
+    render::{errno, json::List},
+    scan,
+};
 
 /// One kind of syscall.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -24,65 +33,61 @@ pub struct SyscallRow {
     /// The time in one on average.
     pub mean_ns: i64,
     /// Half of them took at most this, to three digits.
-    pub p50_ns: u64,
+    pub p50_ns: i64,
     /// 99 of 100 took at most this, likewise.
-    pub p99_ns: u64,
+    pub p99_ns: i64,
     /// The longest.
     pub max_ns: i64,
+    /// `errors` by the error's name.
+    pub errors_by: BTreeMap<String, u64>,
+    /// The calls that returned, by powers of two of their time, without the empty ones.
+    pub histogram: Vec<Bucket>,
 }
 
-#[derive(Debug, Clone)]
+/// Calls that took about the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Bucket {
+    /// They took at least this, and less than twice that; 0 is for itself.
+    pub least_ns: i64,
+    /// How many they are.
+    pub calls: u64,
+}
+
+#[derive(Debug, Clone, Default)]
 struct Tally {
     calls: u64,
-    errors: u64,
+    errors: BTreeMap<u16, u64>,
     unfinished: u64,
-    total_ns: i64,
-    max_ns: i64,
-    times: Histogram<u64>,
+    times: Histogram,
 }
 
-/// The largest negative return value that is an errno.
-const MAX_ERRNO: i64 = 4095;
-
 /// Counts the calls of the selected threads, by falling total time.
-pub fn report(context: &Context, catalog: &Catalog) -> anyhow::Result<List<SyscallRow>> {
-    let window = context.selection.window;
-    let set = catalog.select(context);
-    let empty = Tally {
-        calls: 0,
-        errors: 0,
-        unfinished: 0,
-        total_ns: 0,
-        max_ns: 0,
-        // Three digits, for any time up to u64's end.
-        times: Histogram::new(3)?,
-    };
+pub fn report(context: &Context, catalog: &Catalog) -> List<SyscallRow> {
+    let selected = EventSelection::new(context, catalog, &[EventKind::Syscall]);
+    // A condition may ask for any of them.
     let columns = ["ts", "dur", "tid", "nr", "ret"];
+    let columns = context
+        .selection
+        .filter
+        .is_none()
+        .then_some(columns.as_slice());
     let mut tallies: BTreeMap<u16, Tally> = BTreeMap::new();
     scan::segments(
         context,
         "counting syscalls",
         |segment| {
             let mut tallies: BTreeMap<u16, Tally> = BTreeMap::new();
-            if !segment.may_speak_of("syscalls", window) {
-                return tallies;
-            }
-            for row in segment.columns::<Syscall>(Some(&columns)).iter() {
-                if window.contains(row.ts) && set.contains(catalog, row.tid, row.ts) {
-                    tallies
-                        .entry(row.nr)
-                        .or_insert_with(|| empty.clone())
-                        .count(&row);
+            let rows = selected.columns::<Syscall>(segment, EventKind::Syscall, columns);
+            for row in rows.iter() {
+                if selected.admits(row.tid, row.ts, Details::Syscall(&row)) {
+                    tallies.entry(row.nr).or_default().count(&row);
                 }
             }
             tallies
         },
         |some| {
             for (nr, tally) in some {
-                tallies
-                    .entry(nr)
-                    .or_insert_with(|| empty.clone())
-                    .add(&tally);
+                tallies.entry(nr).or_default().add(&tally);
             }
         },
     );
@@ -95,47 +100,49 @@ pub fn report(context: &Context, catalog: &Catalog) -> anyhow::Result<List<Sysca
             .cmp(&a.total_ns)
             .then_with(|| a.syscall.cmp(&b.syscall))
     });
-    Ok(List::new(rows, context.top))
+    List::new(rows, context.top)
 }
 
 impl Tally {
     fn count(&mut self, row: &Syscall) {
         self.calls += 1;
-        self.errors += u64::from(row.ret.is_some_and(|ret| (-MAX_ERRNO..0).contains(&ret)));
+        if let Some(errno) = row.ret.and_then(errno::of_return) {
+            *self.errors.entry(errno).or_default() += 1;
+        }
         match row.dur {
             None => self.unfinished += 1,
-            Some(dur) => {
-                let dur = dur.max(0);
-                self.total_ns = self.total_ns.saturating_add(dur);
-                self.max_ns = self.max_ns.max(dur);
-                // It grows by itself, so every time fits.
-                let _ = self.times.record(dur.unsigned_abs());
-            }
+            Some(dur) => self.times.record(dur),
         }
     }
 
     fn add(&mut self, other: &Tally) {
         self.calls += other.calls;
-        self.errors += other.errors;
+        for (errno, count) in &other.errors {
+            *self.errors.entry(*errno).or_default() += count;
+        }
         self.unfinished += other.unfinished;
-        self.total_ns = self.total_ns.saturating_add(other.total_ns);
-        self.max_ns = self.max_ns.max(other.max_ns);
-        // Both resize by themselves, so this cannot fail for want of range.
-        let _ = self.times.add(&other.times);
+        self.times.add(&other.times);
     }
 
     fn row(self, syscall: String) -> SyscallRow {
-        let finished = i64::try_from(self.calls - self.unfinished).unwrap_or(i64::MAX);
+        let errors = self.errors.iter();
+        let log2 = self.times.log2().into_iter();
         SyscallRow {
             syscall,
             calls: self.calls,
-            errors: self.errors,
+            errors: self.errors.values().sum(),
             unfinished: self.unfinished,
-            total_ns: self.total_ns,
-            mean_ns: self.total_ns.checked_div(finished).unwrap_or(0),
-            p50_ns: self.times.value_at_quantile(0.5),
-            p99_ns: self.times.value_at_quantile(0.99),
-            max_ns: self.max_ns,
+            total_ns: self.times.total_ns(),
+            mean_ns: self.times.mean_ns(),
+            p50_ns: self.times.per_mille_ns(500),
+            p99_ns: self.times.per_mille_ns(990),
+            max_ns: self.times.max_ns(),
+            errors_by: errors
+                .map(|(&errno, &count)| (errno::name(errno), count))
+                .collect(),
+            histogram: log2
+                .map(|(least_ns, calls)| Bucket { least_ns, calls })
+                .collect(),
         }
     }
 }

@@ -2,12 +2,15 @@
 //!
 //! Memory and the size of the picture follow its width, not the number of slices: a slice that is
 //! at least two columns wide is kept as a block, all shorter ones are mixed into the columns that
-//! they touch.
+//! they touch. Of thousands of threads those that ran longest have a lane of their own; the others of
+//! a process share one, and so do all processes of which none is left.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     context::Context,
     model::{
-        catalog::{Catalog, ThreadLife},
+        catalog::Catalog,
         slice::{Slice, State, Times},
         stack::Stacks,
         timeline::{self, Lane},
@@ -20,8 +23,10 @@ const MOST_COLUMNS: usize = 1_200;
 const FEWEST_COLUMNS: usize = 200;
 /// All threads together have about this many columns: it bounds the size of the picture.
 const ALL_COLUMNS: usize = 48_000;
-/// The most threads that are shown.
+/// The most threads with a lane of their own.
 const MOST_THREADS: usize = 200;
+/// The most processes with a lane for the others of their threads.
+const MOST_SHARED_LANES: usize = 60;
 
 /// The timelines of some threads.
 #[derive(Debug)]
@@ -36,8 +41,8 @@ pub struct TimelineReport {
     pub title: String,
     /// The processes, each with its threads.
     pub processes: Vec<ProcessTracks>,
-    /// Threads that are not shown.
-    pub hidden: usize,
+    /// Threads without a lane of their own.
+    pub shared: usize,
     /// What is missing, in words.
     pub warnings: Vec<String>,
 }
@@ -45,20 +50,20 @@ pub struct TimelineReport {
 /// The threads of one process.
 #[derive(Debug)]
 pub struct ProcessTracks {
-    /// The process.
-    pub pid: u32,
+    /// The process; `None` for all that have no lane of their own.
+    pub pid: Option<u32>,
     /// Its command line, or its name.
     pub command: String,
     /// Its threads.
     pub tracks: Vec<TrackReport>,
 }
 
-/// The timeline of one thread.
+/// The timeline of one thread, or of several together.
 #[derive(Debug)]
 pub struct TrackReport {
-    /// The thread.
-    pub tid: u32,
-    /// Its name.
+    /// The thread; `None` of several.
+    pub tid: Option<u32>,
+    /// Its name; of several, how many they are.
     pub comm: String,
     /// When its life began and ended, since the start of the capture.
     pub life_ns: (i64, i64),
@@ -93,9 +98,7 @@ struct Draft {
 /// The timelines of the selected threads; of many, those that ran longest.
 pub fn report(context: &Context, catalog: &Catalog, stacks: &Stacks) -> TimelineReport {
     let set = catalog.select(context);
-    let selected =
-        |life: &&ThreadLife| life.target && set.contains(catalog, life.tid, life.start_ts);
-    let selected = catalog.threads.values().filter(selected).count();
+    let selected = timeline::lives(catalog, &set).count();
     let shown = context.top.unwrap_or(MOST_THREADS).min(selected).max(1);
     let columns = (ALL_COLUMNS / shown).clamp(FEWEST_COLUMNS, MOST_COLUMNS);
     let scale = Scale::new(context, columns);
@@ -115,8 +118,7 @@ pub fn report(context: &Context, catalog: &Catalog, stacks: &Stacks) -> Timeline
         .filter(|(lane, _)| lane.end > lane.start)
         .collect();
     lived.sort_by_key(|(lane, draft)| (std::cmp::Reverse(draft.times.running_ns), lane.life.tid));
-    let hidden = lived.len().saturating_sub(shown);
-    lived.truncate(shown);
+    let others = lived.split_off(shown.min(lived.len()));
     lived.sort_by_key(|(lane, _)| {
         (
             lane.life.pid,
@@ -125,6 +127,9 @@ pub fn report(context: &Context, catalog: &Catalog, stacks: &Stacks) -> Timeline
             lane.start,
         )
     });
+    let shared = others.len();
+    let mut processes = by_process(context, catalog, lived);
+    share(context, catalog, &mut processes, others, scale);
     let header = context.capture.header();
     TimelineReport {
         from_ns: context.selection.from_ns,
@@ -134,8 +139,8 @@ pub fn report(context: &Context, catalog: &Catalog, stacks: &Stacks) -> Timeline
             "{} · {} {}",
             context.file_name, header.host.kernel, header.host.arch
         ),
-        processes: by_process(context, catalog, lived),
-        hidden,
+        processes,
+        shared,
         warnings: context.warnings().iter().map(ToString::to_string).collect(),
     }
 }
@@ -159,6 +164,24 @@ impl Scale {
         }
     }
 
+    /// Gives how much of a slice lies in each column that it touches.
+    fn spread(self, slice: &Slice, mut give: impl FnMut(usize, i64)) {
+        let mut at = slice.start;
+        while at < slice.end {
+            let column = self.column(at);
+            let behind = (column as i64 + 1).saturating_mul(self.column_ns);
+            let column_end = self.from.saturating_add(behind);
+            let is_last = column + 1 >= self.columns;
+            let end = if is_last {
+                slice.end
+            } else {
+                slice.end.min(column_end)
+            };
+            give(column, end.saturating_sub(at));
+            at = end.max(at + 1);
+        }
+    }
+
     fn column(self, ts: i64) -> usize {
         let column = ts.saturating_sub(self.from).max(0) / self.column_ns;
         usize::try_from(column)
@@ -173,30 +196,108 @@ impl Draft {
         if slice.length_ns() >= scale.column_ns.saturating_mul(2) {
             return self.blocks.push(*slice);
         }
-        let mut at = slice.start;
-        while at < slice.end {
-            let column = scale.column(at);
-            let column_end = scale
-                .from
-                .saturating_add((column as i64 + 1).saturating_mul(scale.column_ns));
-            let end = if column + 1 < scale.columns {
-                slice.end.min(column_end)
-            } else {
-                slice.end
-            };
-            let times = match self.columns.last_mut() {
-                Some((last, times)) if *last == column => times,
-                _ => {
-                    self.columns.push((column, Times::default()));
-                    match self.columns.last_mut() {
-                        Some((_, times)) => times,
-                        None => return,
-                    }
-                }
-            };
-            times.add(slice.state, end.saturating_sub(at));
-            at = end.max(at + 1);
+        scale.spread(slice, |column, ns| match self.columns.last_mut() {
+            Some((last, times)) if *last == column => times.add(slice.state, ns),
+            _ => {
+                let mut times = Times::default();
+                times.add(slice.state, ns);
+                self.columns.push((column, times));
+            }
+        });
+    }
+}
+
+/// Several threads together.
+#[derive(Debug, Default)]
+struct Shared {
+    threads: usize,
+    life: Option<(i64, i64)>,
+    times: Times,
+    columns: BTreeMap<usize, Times>,
+}
+
+impl Shared {
+    fn add(&mut self, lane: &Lane<'_>, draft: &Draft, scale: Scale) {
+        self.threads += 1;
+        let (start, end) = self.life.unwrap_or((lane.start, lane.end));
+        self.life = Some((start.min(lane.start), end.max(lane.end)));
+        self.times.add_all(&draft.times);
+        for (column, times) in &draft.columns {
+            self.columns.entry(*column).or_default().add_all(times);
         }
+        for block in &draft.blocks {
+            scale.spread(block, |column, ns| {
+                self.columns.entry(column).or_default().add(block.state, ns);
+            });
+        }
+    }
+
+    fn track(self, context: &Context) -> TrackReport {
+        let (start, end) = self.life.unwrap_or_default();
+        let columns = self.columns.iter();
+        TrackReport {
+            tid: None,
+            comm: match self.threads {
+                1 => "1 thread".to_owned(),
+                threads => format!("{threads} threads"),
+            },
+            life_ns: (context.offset_ns(start), context.offset_ns(end)),
+            times: self.times,
+            blocks: Vec::new(),
+            columns: columns
+                .map(|(column, times)| (*column, parts(times)))
+                .collect(),
+        }
+    }
+}
+
+/// Adds the threads without a lane of their own: one lane for those of each process, or of all
+/// processes that ran least.
+fn share(
+    context: &Context,
+    catalog: &Catalog,
+    processes: &mut Vec<ProcessTracks>,
+    others: Vec<(Lane<'_>, Draft)>,
+    scale: Scale,
+) {
+    let mut by_pid: BTreeMap<u32, Shared> = BTreeMap::new();
+    let mut rest = Shared::default();
+    let mut rest_pids = BTreeSet::new();
+    // The threads that ran longest come first, and so do their processes.
+    for (lane, draft) in &others {
+        let pid = lane.life.pid;
+        let has_lane = by_pid.contains_key(&pid)
+            || by_pid.len() < MOST_SHARED_LANES
+            || processes.iter().any(|process| process.pid == Some(pid));
+        if has_lane {
+            by_pid.entry(pid).or_default().add(lane, draft, scale);
+        } else {
+            rest_pids.insert(pid);
+            rest.add(lane, draft, scale);
+        }
+    }
+    for (pid, shared) in by_pid {
+        let end = shared.life.map_or(0, |(_, end)| end);
+        let track = shared.track(context);
+        match processes
+            .iter_mut()
+            .find(|process| process.pid == Some(pid))
+        {
+            Some(process) => process.tracks.push(track),
+            None => processes.push(ProcessTracks {
+                pid: Some(pid),
+                command: command(catalog, pid, end),
+                tracks: vec![track],
+            }),
+        }
+    }
+    processes.sort_by_key(|process| process.pid);
+    if rest.threads > 0 {
+        processes.push(ProcessTracks {
+            pid: None,
+            command: format!("{} more processes", rest_pids.len()),
+            tracks: vec![rest.track(context)],
+        });
     }
 }
 
@@ -209,10 +310,13 @@ fn by_process(
     for (lane, draft) in lived {
         let pid = lane.life.pid;
         let track = track(context, catalog, &lane, draft);
-        match processes.last_mut().filter(|process| process.pid == pid) {
+        match processes
+            .last_mut()
+            .filter(|process| process.pid == Some(pid))
+        {
             Some(process) => process.tracks.push(track),
             None => processes.push(ProcessTracks {
-                pid,
+                pid: Some(pid),
                 command: command(catalog, pid, lane.end),
                 tracks: vec![track],
             }),
@@ -236,23 +340,8 @@ fn track(context: &Context, catalog: &Catalog, lane: &Lane<'_>, draft: Draft) ->
         state: slice.state,
         detail: detail(catalog, slice),
     };
-    let parts = |times: &Times| {
-        let total = times.total_ns().max(1) as f64;
-        let states = [
-            (State::Running, times.running_ns),
-            (State::Runnable, times.runnable_ns),
-            (State::Unknown, times.unknown_ns),
-        ];
-        let reasons = times
-            .by_reason()
-            .map(|(reason, ns)| (State::Blocked(reason), ns));
-        let parts = states.into_iter().chain(reasons).filter(|(_, ns)| *ns > 0);
-        parts
-            .map(|(state, ns)| (state, ns as f64 / total))
-            .collect()
-    };
     TrackReport {
-        tid: lane.life.tid,
+        tid: Some(lane.life.tid),
         comm: lane.life.comm_at(lane.end).to_owned(),
         life_ns: (context.offset_ns(lane.start), context.offset_ns(lane.end)),
         times: draft.times,
@@ -263,6 +352,23 @@ fn track(context: &Context, catalog: &Catalog, lane: &Lane<'_>, draft: Draft) ->
             .map(|(column, times)| (*column, parts(times)))
             .collect(),
     }
+}
+
+/// The part of each state in some time.
+fn parts(times: &Times) -> Vec<(State, f64)> {
+    let total = times.total_ns().max(1) as f64;
+    let states = [
+        (State::Running, times.running_ns),
+        (State::Runnable, times.runnable_ns),
+        (State::Unknown, times.unknown_ns),
+    ];
+    let reasons = times
+        .by_reason()
+        .map(|(reason, ns)| (State::Blocked(reason), ns));
+    let parts = states.into_iter().chain(reasons).filter(|(_, ns)| *ns > 0);
+    parts
+        .map(|(state, ns)| (state, ns as f64 / total))
+        .collect()
 }
 
 /// A wait in words: `read of tcp 10.0.0.1:80, woken by nginx/123`.

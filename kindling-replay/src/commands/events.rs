@@ -30,13 +30,8 @@ pub struct Args {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub common: CommonArgs,
-    /// Which events to show
-    #[arg(
-        long,
-        value_enum,
-        value_delimiter = ',',
-        default_value = "syscalls,io_uring"
-    )]
+    /// Which events to show [default: syscalls and io_uring, or those that --where asks for]
+    #[arg(long, value_enum, value_delimiter = ',')]
     pub tables: Vec<Source>,
 }
 
@@ -47,7 +42,10 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let context = Context::open(&args.common, &[Format::Text, Format::Json])?;
     let catalog = Catalog::load(&context);
-    let sources: BTreeSet<Source> = args.tables.iter().copied().collect();
+    let sources = match args.tables.as_slice() {
+        [] => Source::default_for(context.selection.filter.as_ref()),
+        tables => tables.iter().copied().collect(),
+    };
     context.write(|out| match context.format {
         Format::Json => write_json(out, &context, &catalog, &sources),
         _ => write_text(out, &context, &catalog, &sources),

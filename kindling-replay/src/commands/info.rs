@@ -26,9 +26,5 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let context = Context::open(&args.common, &[Format::Text, Format::Json])?;
     let report = analysis::info::report(&context);
-    match context.format {
-        Format::Json => context.write_json("info", &report)?,
-        _ => context.write(|out| render::info::text(out, &report))?,
-    }
-    Ok(context.finish())
+    context.answer("info", &report, render::info::text)
 }

@@ -11,15 +11,19 @@ pub mod check;
 pub mod compact;
 pub mod cut;
 pub mod events;
+pub mod files;
 pub mod flame;
 pub mod flows;
 pub mod info;
+pub mod logs;
 pub mod merge;
+pub mod processes;
 mod rewritten;
 pub mod rpc;
 pub mod rpcs;
 pub mod salvage;
 pub mod syscalls;
+pub mod thread;
 pub mod threads;
 
 macro_rules! commands {
@@ -54,10 +58,18 @@ commands! {
     Events => events,
     /// What every thread did with its time: text, JSON, or a timeline as SVG
     Threads => threads,
+    /// The story of one thread: calls, waits, requests and logs in the order of time
+    Thread => thread,
     /// Where time went, by call stack: a flame graph, on-CPU or off-CPU
     Flame => flame,
     /// Syscalls by name: how many, how long, how many failed
     Syscalls => syscalls,
+    /// Files by path or kind: bytes, calls, latencies, errors
+    Files => files,
+    /// Processes as a tree: command, user, container, how they ended, time on CPU
+    Processes => processes,
+    /// Lines that programs logged, with the thread and the request of each
+    Logs => logs,
     /// Who talked to whom, over what, how much and how well
     Flows => flows,
     /// The requests that were made, and how long they took

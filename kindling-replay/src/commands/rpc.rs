@@ -55,11 +55,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let Some(report) = rpc_breakdown::report(&context, &catalog, &stacks, &calls, index) else {
         bail!("{} has no request {}", context.file_name, args.id);
     };
-    match context.format {
-        Format::Json => context.write_json("rpc", &report)?,
-        _ => context.write(|out| render::rpc_breakdown::text(out, &report))?,
-    }
-    Ok(context.finish())
+    context.answer("rpc", &report, render::rpc_breakdown::text)
 }
 
 fn find(id: &str, context: &Context, catalog: &Catalog, calls: &Calls) -> anyhow::Result<usize> {

@@ -51,23 +51,17 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let filter = filter(args)?;
     let mut context = Context::open(&args.common, &[Format::Text, Format::Json])?;
-    if context.format == Format::Text {
-        context.top.get_or_insert(TEXT_ROWS);
-    }
+    context.limit_text(TEXT_ROWS);
     let catalog = Catalog::load(&context);
     let calls = Calls::load(&context, &catalog);
     let report = rpc::report(&context, &catalog, &calls, &filter);
-    match context.format {
-        Format::Json => context.write_json("rpcs", &report)?,
-        _ => {
-            let order = match filter.sort {
-                Sort::Latency => "slowest",
-                Sort::Start => "earliest",
-            };
-            context.write(|out| render::rpc::text(out, &report, order))?
-        }
-    }
-    Ok(context.finish())
+    let order = match filter.sort {
+        Sort::Latency => "slowest",
+        Sort::Start => "earliest",
+    };
+    context.answer("rpcs", &report, |out, report| {
+        render::rpc::text(out, report, order)
+    })
 }
 
 fn filter(args: &Args) -> Result<RpcFilter, UsageError> {

@@ -13,11 +13,15 @@ use crate::{
 #[command(after_help = "\
 Examples:
   kindling-replay syscalls web.kndl
+  kindling-replay syscalls web.kndl --histogram --where 'syscall.name == fsync'
   kindling-replay syscalls web.kndl --comm redis-server --top 10 --format json")]
 pub struct Args {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub common: CommonArgs,
+    /// Show how the calls of each kind are distributed over time, in powers of two
+    #[arg(long)]
+    pub histogram: bool,
 }
 
 /// Runs `syscalls`.
@@ -27,10 +31,8 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let context = Context::open(&args.common, &[Format::Text, Format::Json])?;
     let catalog = Catalog::load(&context);
-    let report = analysis::syscalls::report(&context, &catalog)?;
-    match context.format {
-        Format::Json => context.write_json("syscalls", &report)?,
-        _ => context.write(|out| render::syscalls::text(out, &report))?,
-    }
-    Ok(context.finish())
+    let report = analysis::syscalls::report(&context, &catalog);
+    context.answer("syscalls", &report, |out, report| {
+        render::syscalls::text(out, report, args.histogram)
+    })
 }

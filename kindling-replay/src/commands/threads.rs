@@ -38,9 +38,5 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         return Ok(context.finish());
     }
     let report = analysis::threads::report(&context, &catalog, &stacks);
-    match context.format {
-        Format::Json => context.write_json("threads", &report)?,
-        _ => context.write(|out| render::threads::text(out, &report))?,
-    }
-    Ok(context.finish())
+    context.answer("threads", &report, render::threads::text)
 }

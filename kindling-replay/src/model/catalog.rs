@@ -1,18 +1,13 @@
 //! Who and what a capture names: processes, threads and files, each with what was known last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kindling_format::{
     schema::{File, Mapping, Process, Thread},
     syscalls::{self, SyscallSpec},
 };
 
-use crate::{
-    context::Context,
-    scan,
-    selection::{Selection, glob},
-    warning::Warning,
-};
+use crate::{context::Context, model::select, scan};
 
 /// The processes, threads and files of a capture.
 #[derive(Debug, Default)]
@@ -193,57 +188,16 @@ impl Catalog {
             .map_or_else(|| format!("syscall_{nr}"), |spec| spec.name.to_owned())
     }
 
-    /// The threads that the selection admits; warns if there are none.
+    /// The threads that the selection admits; warns if there are none. For commands that account for
+    /// the time of threads; those that look at events ask an
+    /// [`EventSelection`](crate::model::select::EventSelection).
     pub fn select(&self, context: &Context) -> ThreadSet {
-        let selection = &context.selection;
-        if !selection.restricts_threads() {
-            return ThreadSet::All;
-        }
-        let lives = self
-            .threads
-            .iter()
-            .filter(|(_, life)| self.fits(life, selection));
-        let mut set: BTreeMap<u32, Vec<i64>> = BTreeMap::new();
-        for (&(tid, start_ts), _) in lives {
-            set.entry(tid).or_default().push(start_ts);
-        }
-        if set.is_empty() {
-            context.warn(Warning::NothingSelected {
-                option: selection.thread_options(),
-            });
-        }
-        let reused = |tid: u32| {
-            self.threads
-                .range((tid, i64::MIN)..=(tid, i64::MAX))
-                .count()
-                > 1
-        };
-        let some = set
-            .into_iter()
-            .map(|(tid, starts)| (tid, reused(tid).then_some(starts)));
-        ThreadSet::Some(some.collect())
+        select::threads(context, self)
     }
 
     /// The process that used a file first, and with it the socket below.
     pub fn owner_of(&self, file: Option<u32>) -> Option<u32> {
         Some(self.files.get(&file?)?.pid)
-    }
-
-    fn fits(&self, life: &ThreadLife, selection: &Selection) -> bool {
-        let listed = |ids: &[u32], id| ids.is_empty() || ids.contains(&id);
-        let comm = |pattern: &String| life.comms.iter().any(|(_, comm)| glob(pattern, comm));
-        let container = |id: &String| {
-            let process = self.process_at(life.pid, life.start_ts);
-            process.is_some_and(|process| {
-                let begins = |container: &String| container.starts_with(id);
-                process.container.as_ref().is_some_and(begins)
-                    || process.container_name.as_ref() == Some(id)
-            })
-        };
-        listed(&selection.pids, life.pid)
-            && listed(&selection.tids, life.tid)
-            && selection.comm.as_ref().is_none_or(comm)
-            && selection.container.as_ref().is_none_or(container)
     }
 }
 
@@ -269,6 +223,18 @@ impl ThreadSet {
                     .is_some_and(|life| starts.contains(&life.start_ts)),
             },
         }
+    }
+
+    /// The processes of these threads; `None` if it may be any.
+    pub fn pids(&self, catalog: &Catalog) -> Option<BTreeSet<u32>> {
+        let ThreadSet::Some(tids) = self else {
+            return None;
+        };
+        let lives = |tid: &u32| {
+            let lives = catalog.threads.range((*tid, i64::MIN)..=(*tid, i64::MAX));
+            lives.map(|(_, life)| life.pid)
+        };
+        Some(tids.keys().flat_map(lives).collect())
     }
 }
 

@@ -172,6 +172,16 @@ impl Times {
         *time = time.saturating_add(ns);
     }
 
+    /// Adds other times.
+    pub fn add_all(&mut self, other: &Times) {
+        self.add(State::Running, other.running_ns);
+        self.add(State::Runnable, other.runnable_ns);
+        self.add(State::Unknown, other.unknown_ns);
+        for (reason, ns) in other.by_reason() {
+            self.add(State::Blocked(reason), ns);
+        }
+    }
+
     /// Blocked for any reason.
     pub fn blocked_ns(&self) -> i64 {
         self.blocked_by_ns

@@ -6,7 +6,7 @@
 //! its syscall, which is written when the call returns: such slices wait in line, and all slices
 //! of a thread are handed over in the order of time.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use kindling_format::schema::{Process, Switch, Syscall, Wakeup};
 use rayon::prelude::*;
@@ -52,6 +52,7 @@ pub fn replay<'a>(
     let losses = LossMap::load(context);
     let mut tracks: Vec<Track<'a>> = tracks(context, catalog, set);
     let index = TrackIndex::new(catalog, &tracks);
+    let pids = set.pids(catalog);
     let mut advance = |until: i64, held: Held, tracks: &mut Vec<Track<'a>>| {
         let work = |(track, news): (&mut Track<'a>, News)| {
             track.advance(until, news, &losses, &classifier)
@@ -67,7 +68,7 @@ pub fn replay<'a>(
     scan::segments(
         context,
         "replaying threads",
-        |segment| collect(segment, context.selection.window, &index),
+        |segment| collect(segment, context.selection.window, &index, pids.as_ref()),
         |held: Held| {
             let until = held.first_ts.unwrap_or(i64::MIN);
             advance(until, held, &mut tracks);
@@ -220,12 +221,15 @@ impl<'a> Track<'a> {
     }
 }
 
+/// The threads that [`replay`] replays, in the order of their lanes.
+pub fn lives<'a>(catalog: &'a Catalog, set: &ThreadSet) -> impl Iterator<Item = &'a ThreadLife> {
+    let selected =
+        |life: &&ThreadLife| life.target && set.contains(catalog, life.tid, life.start_ts);
+    catalog.threads.values().filter(selected)
+}
+
 fn tracks<'a>(context: &Context, catalog: &'a Catalog, set: &ThreadSet) -> Vec<Track<'a>> {
-    let selected = catalog
-        .threads
-        .values()
-        .filter(|life| life.target && set.contains(catalog, life.tid, life.start_ts));
-    selected
+    lives(catalog, set)
         .map(|life| {
             let process = catalog.process_at(life.pid, life.start_ts);
             // Kernel threads are children of kthreadd, whose pid is 2.
@@ -264,7 +268,12 @@ impl TrackIndex {
 }
 
 /// Sorts the events of a segment by thread.
-fn collect(segment: Segment<'_>, window: Window, index: &TrackIndex) -> Held {
+fn collect(
+    segment: Segment<'_>,
+    window: Window,
+    index: &TrackIndex,
+    pids: Option<&BTreeSet<u32>>,
+) -> Held {
     let mut held = Held::default();
     let so_far = Window {
         from: i64::MIN,
@@ -305,7 +314,7 @@ fn collect(segment: Segment<'_>, window: Window, index: &TrackIndex) -> Held {
         add(row.wakee_tid, row.ts, woken);
     }
     held.first_ts = (first_ts != i64::MAX).then_some(first_ts);
-    for row in segment.rows_within::<Syscall>(window).iter() {
+    for row in segment.rows_of::<Syscall>(window, pids).iter() {
         if let Some(track) = index.find(row.tid, row.ts) {
             held.news
                 .entry(track)

@@ -121,6 +121,11 @@ fn flags(names: &[(u64, &str)], value: u64) -> String {
     words.join("|")
 }
 
+/// The name of a signal: `SIGKILL`; the number of one without a name.
+pub fn signal(number: i32) -> String {
+    u64::try_from(number).map_or_else(|_| number.to_string(), |n| one_of(&SIGNALS, n))
+}
+
 fn one_of(names: &[&str], value: u64) -> String {
     let name = usize::try_from(value).ok().and_then(|at| names.get(at));
     match name {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use kindling_format::{
-    schema::{Argument, Process, Switch, Syscall, Thread, Wakeup},
+    schema::{Argument, Direction, Payload, Process, Switch, Syscall, Thread, Wakeup},
     syscalls::ArgKind,
 };
 use serde::Serialize;
@@ -17,6 +17,9 @@ use crate::{
 
 /// Calls whose return value is an address.
 const RETURN_ADDRESSES: [&str; 5] = ["mmap", "mremap", "brk", "shmat", "sbrk"];
+
+/// The most bytes of a payload that are shown.
+const SHOWN_BYTES: usize = 64;
 
 /// An event in JSON.
 #[derive(Debug, Serialize)]
@@ -101,7 +104,7 @@ impl<'a> EventWriter<'a> {
                 row.ret = call.ret;
                 row.error = call.ret.and_then(errno::of_return).map(errno::name);
                 row.dur_ns = call.dur;
-                row.file = self.file(call);
+                row.file = self.file(call.file);
                 "syscalls"
             }
             Row::IoUring(io) => {
@@ -113,6 +116,16 @@ impl<'a> EventWriter<'a> {
             Row::Tcp(_) => "tcp",
             Row::Switch(_) => "switches",
             Row::Wakeup(_) => "wakeups",
+            Row::Sample(sample) => {
+                row.pid = Some(sample.pid);
+                "samples"
+            }
+            Row::Payload(payload) => {
+                row.pid = Some(payload.pid);
+                row.dur_ns = Some(payload.dur);
+                row.file = self.file(Some(payload.file));
+                "payloads"
+            }
             Row::Process(process) => {
                 row.pid = Some(process.pid);
                 "processes"
@@ -137,6 +150,8 @@ impl<'a> EventWriter<'a> {
             Row::Tcp(row) => tcp::text(row),
             Row::Switch(row) => self.switch(row),
             Row::Wakeup(row) => self.wakeup(row),
+            Row::Sample(row) => format!("** sampled on CPU {} in {} mode", row.cpu, row.mode),
+            Row::Payload(row) => self.payload(row),
             Row::Process(row) => process(row),
             Row::Thread(row) => thread_row(row),
         }
@@ -181,7 +196,7 @@ impl<'a> EventWriter<'a> {
         let descriptor =
             |(_, kind): &(usize, &ArgKind)| matches!(kind, ArgKind::Fd | ArgKind::DirFd);
         let fd = kinds.iter().enumerate().find(descriptor).map(|(at, _)| at);
-        let file = self.file(call);
+        let file = self.file(call.file);
         let mut words = Vec::new();
         for (at, value) in values.into_iter().enumerate() {
             let Some(value) = value else { break };
@@ -204,9 +219,28 @@ impl<'a> EventWriter<'a> {
         words
     }
 
-    fn file(&self, call: &Syscall) -> Option<String> {
-        let file = self.catalog.files.get(&call.file?)?;
+    fn file(&self, id: Option<u32>) -> Option<String> {
+        let file = self.catalog.files.get(&id?)?;
         Some(printable(&file::label(file)))
+    }
+
+    fn payload(&self, row: &Payload) -> String {
+        let file = self.file(Some(row.file)).unwrap_or_else(|| "?".into());
+        let way = match row.direction {
+            Direction::In => "from",
+            Direction::Out => "to",
+        };
+        let shown = row.data.get(..SHOWN_BYTES).unwrap_or(&row.data);
+        let more = if shown.len() as u64 == row.size {
+            ""
+        } else {
+            "…"
+        };
+        let text = shown.escape_ascii();
+        format!(
+            "** {} {way} <{file}>: \"{text}\"{more}",
+            units::bytes(row.size)
+        )
     }
 
     fn switch(&self, row: &Switch) -> String {

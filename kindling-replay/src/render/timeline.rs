@@ -47,7 +47,7 @@ pub fn svg(out: &mut dyn Write, report: &TimelineReport) -> anyhow::Result<()> {
         .sum();
     let groups = report.processes.len() as f64;
     let bottom = TOP + groups * GROUP + lanes as f64 * (LANE + GAP);
-    let notes = report.warnings.len() + usize::from(report.hidden > 0);
+    let notes = report.warnings.len() + usize::from(report.shared > 0);
     let height = bottom + 28.0 + notes as f64 * 16.0;
     let width = LABELS + PLOT + RIGHT;
     let scale = Scale::new(report);
@@ -200,7 +200,7 @@ fn group(out: &mut dyn Write, process: &ProcessTracks, y: f64) -> anyhow::Result
         out,
         r##"<text x="16" y="{:.1}" font-weight="600">{}<tspan dx="8" fill="#868e96" font-weight="400">{}</tspan></text>"##,
         y + 15.0,
-        process.pid,
+        process.pid.map_or(String::new(), |pid| pid.to_string()),
         escape(&command)
     )?;
     Ok(())
@@ -215,7 +215,7 @@ fn lane(out: &mut dyn Write, track: &TrackReport, scale: Scale, y: f64) -> anyho
         LABELS - 8.0,
         y + 13.0,
         escape(&name),
-        track.tid
+        track.tid.map_or(String::new(), |tid| tid.to_string())
     )?;
     let (x0, x1) = (scale.x(track.life_ns.0), scale.x(track.life_ns.1));
     writeln!(
@@ -233,7 +233,11 @@ fn lane(out: &mut dyn Write, track: &TrackReport, scale: Scale, y: f64) -> anyho
 fn summary(track: &TrackReport) -> String {
     let times = &track.times;
     let total = times.total_ns();
-    let mut text = format!("{}/{}: {}", track.comm, track.tid, units::duration(total));
+    let name = match track.tid {
+        Some(tid) => format!("{}/{tid}", track.comm),
+        None => format!("{} together", track.comm),
+    };
+    let mut text = format!("{name}: {}", units::duration(total));
     let states = [
         ("running", times.running_ns),
         ("runnable", times.runnable_ns),
@@ -320,13 +324,13 @@ fn rect(
 }
 
 fn foot(out: &mut dyn Write, report: &TimelineReport, y: f64) -> anyhow::Result<()> {
-    let hidden = (report.hidden > 0).then(|| {
+    let shared = (report.shared > 0).then(|| {
         format!(
-            "{} more threads ran less and are not shown (--top)",
-            report.hidden
+            "{} threads that ran less are drawn together with others of their process (--top)",
+            report.shared
         )
     });
-    let notes = hidden.iter().chain(&report.warnings);
+    let notes = shared.iter().chain(&report.warnings);
     for (index, note) in notes.enumerate() {
         let y = y + index as f64 * 16.0;
         let note = escape(&shorten(note, 220));

@@ -215,10 +215,7 @@ fn kept<'a, T: kindling_format::schema::Table + 'a>(
 where
     Scope<'a>: Edit<T>,
 {
-    let rows = match segment.may_speak_of(T::NAME, scope.window) {
-        true => segment.rows::<T>(),
-        false => kindling_format::Rows::empty(),
-    };
+    let rows = segment.rows_within::<T>(scope.window);
     (0..rows.len()).filter_map(move |index| scope.edit(rows.get(index)))
 }
 
