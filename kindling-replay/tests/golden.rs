@@ -10,7 +10,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 /// A command with its options, and a name for its snapshot.
-const ANSWERS: [(&str, &[&str]); 26] = [
+const ANSWERS: [(&str, &[&str]); 30] = [
     ("info.txt", &["info"]),
     ("info.json", &["info", "--format", "json"]),
     ("events.txt", &["events", "--top", "200"]),
@@ -33,6 +33,10 @@ const ANSWERS: [(&str, &[&str]); 26] = [
     ("threads.svg", &["threads", "--format", "svg", "--top", "8"]),
     ("syscalls.txt", &["syscalls"]),
     ("syscalls.json", &["syscalls", "--format", "json"]),
+    ("locks.txt", &["locks"]),
+    ("locks.json", &["locks", "--format", "json"]),
+    ("locks.dot", &["locks", "--format", "dot"]),
+    ("locks.svg", &["locks", "--format", "svg"]),
     ("flame-on-cpu.folded", &["flame", "--format", "folded"]),
     ("flame-on-cpu.txt", &["flame", "--format", "text"]),
     (

@@ -8,6 +8,7 @@ mod command_line;
 mod demo;
 mod killed;
 mod lives;
+mod locks;
 mod readers;
 mod samples;
 mod support;

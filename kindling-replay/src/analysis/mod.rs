@@ -6,6 +6,8 @@ pub mod events;
 pub mod flame;
 pub mod flow;
 pub mod info;
+pub mod lock_table;
+pub mod locks;
 pub mod rpc;
 pub mod rpc_breakdown;
 pub mod rpc_call;

@@ -14,6 +14,7 @@ pub mod events;
 pub mod flame;
 pub mod flows;
 pub mod info;
+pub mod locks;
 pub mod merge;
 mod rewritten;
 pub mod rpc;
@@ -58,6 +59,8 @@ commands! {
     Flame => flame,
     /// Syscalls by name: how many, how long, how many failed
     Syscalls => syscalls,
+    /// Which locks threads waited for, how long, and for whom
+    Locks => locks,
     /// Who talked to whom, over what, how much and how well
     Flows => flows,
     /// The requests that were made, and how long they took

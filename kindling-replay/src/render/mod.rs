@@ -9,6 +9,8 @@ pub mod flow;
 pub mod flow_svg;
 pub mod info;
 pub mod json;
+pub mod lock_svg;
+pub mod locks;
 pub mod rpc;
 pub mod rpc_breakdown;
 pub mod syscalls;

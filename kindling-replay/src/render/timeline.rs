@@ -350,7 +350,7 @@ fn shorten(text: &str, limit: usize) -> String {
 }
 
 /// `text` for use in XML: markup escaped, characters that XML has no form for replaced.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
