@@ -26,7 +26,7 @@ fn rows<'a>(value: &'a Value, list: &str) -> &'a [Value] {
 }
 
 /// The lock of a process at an address. A condition variable is at the first of its two words.
-fn lock_at<'a>(report: &'a Value, pid: i64, address: i64) -> &'a Value {
+fn lock_at(report: &Value, pid: i64, address: i64) -> &Value {
     let address = Value::from(format!("{address:#x}"));
     let here = |place: &Value| place["address"] == address && number(&place["pid"]) == pid;
     let has = |row: &&Value| row["places"].as_array().unwrap().iter().any(here);
