@@ -10,7 +10,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 /// A command with its options, and a name for its snapshot.
-const ANSWERS: [(&str, &[&str]); 30] = [
+const ANSWERS: [(&str, &[&str]); 35] = [
     ("info.txt", &["info"]),
     ("info.json", &["info", "--format", "json"]),
     ("events.txt", &["events", "--top", "200"]),
@@ -37,6 +37,20 @@ const ANSWERS: [(&str, &[&str]); 30] = [
     ("locks.json", &["locks", "--format", "json"]),
     ("locks.dot", &["locks", "--format", "dot"]),
     ("locks.svg", &["locks", "--format", "svg"]),
+    ("critical-path.txt", &["critical-path", "slowest"]),
+    (
+        "critical-path.json",
+        &["critical-path", "--top", "60", "--format", "json"],
+    ),
+    (
+        "critical-path.svg",
+        &["critical-path", "--top", "300", "--format", "svg"],
+    ),
+    ("critical-path-rpcs.txt", &["critical-path", "--rpcs"]),
+    (
+        "critical-path-rpcs.json",
+        &["critical-path", "--rpcs", "--format", "json"],
+    ),
     ("flame-on-cpu.folded", &["flame", "--format", "folded"]),
     ("flame-on-cpu.txt", &["flame", "--format", "text"]),
     (

@@ -8,7 +8,7 @@ mod common;
 use common::{Segment, capture, file, replay};
 use kindling_format::schema::*;
 
-const COMMANDS: [&[&str]; 17] = [
+const COMMANDS: [&[&str]; 18] = [
     &["info"],
     &[
         "events",
@@ -20,6 +20,7 @@ const COMMANDS: [&[&str]; 17] = [
     &["threads", "--format", "json"],
     &["threads", "--format", "svg"],
     &["locks"],
+    &["critical-path", "--format", "svg"],
     &["locks", "--format", "svg"],
     &["flame", "--format", "text"],
     &["flame", "--format", "svg"],

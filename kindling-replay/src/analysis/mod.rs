@@ -2,6 +2,9 @@
 //! analysis prints nothing.
 
 pub mod check;
+pub mod critical_path;
+pub mod critical_path_compare;
+pub mod critical_path_report;
 pub mod events;
 pub mod flame;
 pub mod flow;

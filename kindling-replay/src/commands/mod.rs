@@ -9,6 +9,7 @@ use crate::{Outcome, cli::CommonArgs};
 
 pub mod check;
 pub mod compact;
+pub mod critical_path;
 pub mod cut;
 pub mod events;
 pub mod flame;
@@ -67,6 +68,8 @@ commands! {
     Rpcs => rpcs,
     /// One request taken apart: its stages, threads, waits and syscalls
     Rpc => rpc,
+    /// What determined how long a thread, a request or a window took
+    CriticalPath => critical_path,
     /// Verify every byte and row
     Check => check,
     /// Rebuild a finished capture from an unfinished or damaged one

@@ -3,9 +3,11 @@
 pub mod catalog;
 pub mod clock;
 pub mod connection;
+pub mod doing;
 pub mod file;
 pub mod futex;
 pub mod host;
+pub mod lanes;
 pub mod lock_wait;
 pub mod loss;
 pub mod recent;

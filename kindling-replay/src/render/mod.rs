@@ -2,6 +2,8 @@
 
 pub mod argument;
 pub mod check;
+pub mod critical_path;
+pub mod critical_path_svg;
 pub mod errno;
 pub mod events;
 pub mod flame;
