@@ -10,7 +10,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 /// A command with its options, and a name for its snapshot.
-const ANSWERS: [(&str, &[&str]); 35] = [
+const ANSWERS: [(&str, &[&str]); 40] = [
     ("info.txt", &["info"]),
     ("info.json", &["info", "--format", "json"]),
     ("events.txt", &["events", "--top", "200"]),
@@ -50,6 +50,14 @@ const ANSWERS: [(&str, &[&str]); 35] = [
     (
         "critical-path-rpcs.json",
         &["critical-path", "--rpcs", "--format", "json"],
+    ),
+    ("cpus.txt", &["cpus"]),
+    ("cpus.json", &["cpus", "--format", "json"]),
+    ("cpus.svg", &["cpus", "--format", "svg"]),
+    ("neighbours.txt", &["neighbours"]),
+    (
+        "neighbours.json",
+        &["neighbours", "--format", "json", "--top", "20"],
     ),
     ("flame-on-cpu.folded", &["flame", "--format", "folded"]),
     ("flame-on-cpu.txt", &["flame", "--format", "text"]),

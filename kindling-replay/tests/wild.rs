@@ -8,7 +8,7 @@ mod common;
 use common::{Segment, capture, file, replay};
 use kindling_format::schema::*;
 
-const COMMANDS: [&[&str]; 18] = [
+const COMMANDS: [&[&str]; 21] = [
     &["info"],
     &[
         "events",
@@ -20,6 +20,9 @@ const COMMANDS: [&[&str]; 18] = [
     &["threads", "--format", "json"],
     &["threads", "--format", "svg"],
     &["locks"],
+    &["cpus"],
+    &["cpus", "--format", "svg"],
+    &["neighbours", "--from", "1us"],
     &["critical-path", "--format", "svg"],
     &["locks", "--format", "svg"],
     &["flame", "--format", "text"],

@@ -2,6 +2,7 @@
 //! analysis prints nothing.
 
 pub mod check;
+pub mod cpus;
 pub mod critical_path;
 pub mod critical_path_compare;
 pub mod critical_path_report;
@@ -11,6 +12,7 @@ pub mod flow;
 pub mod info;
 pub mod lock_table;
 pub mod locks;
+pub mod neighbours;
 pub mod rpc;
 pub mod rpc_breakdown;
 pub mod rpc_call;

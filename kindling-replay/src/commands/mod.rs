@@ -9,6 +9,7 @@ use crate::{Outcome, cli::CommonArgs};
 
 pub mod check;
 pub mod compact;
+pub mod cpus;
 pub mod critical_path;
 pub mod cut;
 pub mod events;
@@ -17,6 +18,7 @@ pub mod flows;
 pub mod info;
 pub mod locks;
 pub mod merge;
+pub mod neighbours;
 mod rewritten;
 pub mod rpc;
 pub mod rpcs;
@@ -56,6 +58,10 @@ commands! {
     Events => events,
     /// What every thread did with its time: text, JSON, or a timeline as SVG
     Threads => threads,
+    /// Who ran on which CPU, and how long threads waited for one
+    Cpus => cpus,
+    /// Who had the CPUs while the selected threads waited for one
+    Neighbours => neighbours,
     /// Where time went, by call stack: a flame graph, on-CPU or off-CPU
     Flame => flame,
     /// Syscalls by name: how many, how long, how many failed

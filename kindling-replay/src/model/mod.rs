@@ -10,6 +10,7 @@ pub mod host;
 pub mod lanes;
 pub mod lock_wait;
 pub mod loss;
+pub mod occupancy;
 pub mod recent;
 pub mod slice;
 pub mod stack;

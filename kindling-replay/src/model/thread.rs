@@ -287,6 +287,15 @@ impl ThreadBuilder {
         self.at
     }
 
+    /// Since when it waits for a CPU, if it does.
+    pub fn runnable_since(&self) -> Option<i64> {
+        let woken = matches!(
+            self.now,
+            Now::Runnable { .. } | Now::Blocked { woken: Some(_), .. }
+        );
+        woken.then_some(self.at)
+    }
+
     /// The end of its life as known so far.
     pub fn end(&self) -> i64 {
         self.end

@@ -2,6 +2,7 @@
 
 pub mod argument;
 pub mod check;
+pub mod cpus;
 pub mod critical_path;
 pub mod critical_path_svg;
 pub mod errno;
@@ -13,6 +14,7 @@ pub mod info;
 pub mod json;
 pub mod lock_svg;
 pub mod locks;
+pub mod neighbours;
 pub mod rpc;
 pub mod rpc_breakdown;
 pub mod syscalls;
