@@ -3,12 +3,15 @@
 //! It is followed back from the end. While the thread ran or waited for a CPU, that is a piece of the
 //! path. Where it was blocked until another thread woke it, what that thread did meanwhile is the path,
 //! and so on from waker to waker; at the moment at which the thread began to wait, the path is its own
-//! again. A thread that was made within the window continues with who made it. So the pieces tile the
+//! again. A thread that was made within the window continues with who made it. Where a wait for bytes of a
+//! connection was ended by an interrupt, the path goes on with the thread that sent last at its other end;
+//! the time since then is the network's. So the pieces tile the
 //! window exactly. This is the bounded walk of Giraldeau and Dagenais, "Wait analysis of distributed
 //! systems using kernel tracing", IEEE TPDS 2016.
 
 use crate::model::{
     lanes::Lanes,
+    sends::Sends,
     slice::{Slice, State, Waker},
 };
 
@@ -26,9 +29,10 @@ pub struct Piece {
 }
 
 /// The critical path of a thread from `from` to `to`, in the order of time.
-pub fn walk(lanes: &Lanes, tid: u32, from: i64, to: i64) -> Vec<Piece> {
+pub fn walk(lanes: &Lanes, sends: &Sends, tid: u32, from: i64, to: i64) -> Vec<Piece> {
     let mut walk = Walk {
         lanes,
+        sends,
         from,
         at: to.max(from),
         tid,
@@ -44,6 +48,7 @@ pub fn walk(lanes: &Lanes, tid: u32, from: i64, to: i64) -> Vec<Piece> {
 
 struct Walk<'a> {
     lanes: &'a Lanes,
+    sends: &'a Sends,
     from: i64,
     at: i64,
     tid: u32,
@@ -72,7 +77,23 @@ impl Walk<'_> {
             self.tid = waker.tid;
             return;
         }
+        if let Some((sent, sender)) = self.sender(slice, start) {
+            self.push(sent, *slice);
+            self.mark(sender);
+            self.waiting.push((self.tid, start));
+            self.tid = sender.tid;
+            return;
+        }
         self.push(start, *slice);
+    }
+
+    /// Who sent what a blocked thread waited for, and when, if the wakeup does not tell.
+    fn sender(&self, slice: &Slice, start: i64) -> Option<(i64, Waker)> {
+        let blocked = matches!(slice.state, State::Blocked(_)) && slice.end == self.at;
+        let file = slice.wait.file.filter(|_| blocked)?;
+        let (sent, tid) = self.sends.last(file, start, self.at)?;
+        let sender = Waker { tid, irq: false };
+        self.may_go_to(sender).then_some((sent, sender))
     }
 
     /// The thread has nothing here: it was not made yet, or is not known.
@@ -190,7 +211,7 @@ mod tests {
             (3, slice(30, 40, State::Blocked(Reason::Timer), Some(0))),
             (3, slice(40, 60, State::Running, None)),
         ]);
-        let path = walk(&lanes, 1, 0, 60);
+        let path = walk(&lanes, &Sends::default(), 1, 0, 60);
         assert_eq!(
             shown(&path),
             "1:running-10 2:running-20 3:running-30 3:timer-40 3:running-45 2:running<3-50 \
@@ -199,7 +220,10 @@ mod tests {
         let depths: Vec<_> = path.iter().map(|piece| piece.depth).collect();
         assert_eq!(depths, [0, 1, 2, 2, 2, 1, 0]);
         // A window that ends within a wait does not know who will end it.
-        assert_eq!(shown(&walk(&lanes, 1, 5, 30)), "1:running-10 1:lock-30");
+        assert_eq!(
+            shown(&walk(&lanes, &Sends::default(), 1, 5, 30)),
+            "1:running-10 1:lock-30"
+        );
     }
 
     #[test]
@@ -210,10 +234,13 @@ mod tests {
             (2, slice(35, 60, State::Running, None)),
         ]);
         assert_eq!(
-            shown(&walk(&lanes, 2, 0, 60)),
+            shown(&walk(&lanes, &Sends::default(), 2, 0, 60)),
             "1:running-30 2:runnable<1-35 2:running-60"
         );
-        assert_eq!(shown(&walk(&lanes, 9, 0, 60)), "9:unknown-60");
+        assert_eq!(
+            shown(&walk(&lanes, &Sends::default(), 9, 0, 60)),
+            "9:unknown-60"
+        );
         // One that ends wakes who joins it, after its end was noted.
         let lanes = Lanes::from_slices([
             (1, slice(0, 50, BLOCKED, Some(2))),
@@ -221,10 +248,37 @@ mod tests {
             (2, slice(0, 40, State::Running, None)),
         ]);
         assert_eq!(
-            shown(&walk(&lanes, 1, 0, 60)),
+            shown(&walk(&lanes, &Sends::default(), 1, 0, 60)),
             "2:running-40 2:running-50 1:running<2-60"
         );
-        assert!(walk(&lanes, 1, 60, 60).is_empty());
+        assert!(walk(&lanes, &Sends::default(), 1, 60, 60).is_empty());
+    }
+
+    /// ```text
+    /// 1 │ waits for bytes of file 5 ........│ by an interrupt
+    /// 2 │ runs        │ sends at 20, runs on
+    /// ```
+    #[test]
+    fn bytes_lead_to_their_sender() {
+        let wait = Slice {
+            wait: Wait {
+                file: Some(5),
+                waker: Some(Waker { tid: 7, irq: true }),
+                ..Wait::default()
+            },
+            ..slice(0, 50, State::Blocked(Reason::Network), None)
+        };
+        let lanes = Lanes::from_slices([
+            (1, wait),
+            (1, slice(50, 60, State::Running, None)),
+            (2, slice(0, 60, State::Running, None)),
+        ]);
+        let path = |sends| shown(&walk(&lanes, &Sends::from_calls(sends), 1, 0, 60));
+        let sends = vec![(5, 55, 3), (5, 20, 2), (6, 40, 2), (5, 10, 3)];
+        assert_eq!(path(sends), "2:running-20 1:network<2-50 1:running-60");
+        assert_eq!(path(vec![(6, 20, 2)]), "1:network-50 1:running-60");
+        // Who is not recorded cannot be followed.
+        assert_eq!(path(vec![(5, 20, 9)]), "1:network-50 1:running-60");
     }
 
     /// Whoever wakes whom, in whatever ring, the pieces tile the window.
@@ -249,7 +303,9 @@ mod tests {
                         _ => BLOCKED,
                     };
                     let waker = (random(4) > 0).then(|| random(7) as u32);
-                    slices.push((tid, slice(at, end, state, waker)));
+                    let mut slice = slice(at, end, state, waker);
+                    slice.wait.file = (random(3) == 0).then(|| random(2) as u32);
+                    slices.push((tid, slice));
                     // Mostly no gap; many ends fall together.
                     at = if random(5) == 0 {
                         end + 10
@@ -259,8 +315,13 @@ mod tests {
                 }
             }
             let lanes = Lanes::from_slices(slices);
+            let calls = (0..random(20)).map(|_| {
+                let (file, ts, tid) = (random(2), random(900), random(7));
+                (file as u32, ts as i64, tid as u32)
+            });
+            let sends = Sends::from_calls(calls.collect::<Vec<_>>());
             let (from, to) = (random(300) as i64, 300 + random(500) as i64);
-            let path = walk(&lanes, 1 + random(6) as u32, from, to);
+            let path = walk(&lanes, &sends, 1 + random(6) as u32, from, to);
             let mut at = from;
             for piece in &path {
                 assert_eq!(piece.slice.start, at, "round {round}: {path:#?}");

@@ -18,6 +18,7 @@ use crate::{
         catalog::{Catalog, ThreadSet},
         connection::Role,
         lanes::Lanes,
+        sends::Sends,
         slice::State,
         stack::Stacks,
     },
@@ -113,8 +114,9 @@ pub fn report(
     let usual = part(count * 2 / 5, (count * 3 / 5).max(1).min(count));
     let slow = part((count * 99 / 100).min(count.checked_sub(1)?), count);
     let lanes = Lanes::load(context, catalog, stacks, &ThreadSet::All);
-    let (usual, usual_parts) = follow(catalog, &lanes, usual);
-    let (slow, slow_parts) = follow(catalog, &lanes, slow);
+    let sends = Sends::load(context, catalog);
+    let (usual, usual_parts) = follow(catalog, &lanes, &sends, usual);
+    let (slow, slow_parts) = follow(catalog, &lanes, &sends, slow);
     let mut keys: Vec<&Key> = usual_parts.keys().chain(slow_parts.keys()).collect();
     keys.sort_unstable();
     keys.dedup();
@@ -156,14 +158,20 @@ fn admits(context: &Context, filter: &RpcFilter, call: &Call) -> bool {
 }
 
 /// Follows the paths of a group; the time of all of them by process, state and syscall.
-fn follow(catalog: &Catalog, lanes: &Lanes, questions: &[Question]) -> (Group, BTreeMap<Key, i64>) {
+fn follow(
+    catalog: &Catalog,
+    lanes: &Lanes,
+    sends: &Sends,
+    questions: &[Question],
+) -> (Group, BTreeMap<Key, i64>) {
     let every = questions.len().div_ceil(MOST_PATHS).max(1);
     let mut parts: BTreeMap<Key, i64> = BTreeMap::new();
     let mut lengths = Vec::new();
     for question in questions.iter().step_by(every) {
         let Window { from, to } = question.window;
         lengths.push(to.saturating_sub(from));
-        let pieces = critical_path::walk(lanes, question.tid.unwrap_or_default(), from, to);
+        let tid = question.tid.unwrap_or_default();
+        let pieces = critical_path::walk(lanes, sends, tid, from, to);
         for piece in pieces {
             let ts = piece.slice.start;
             let pid = catalog.thread_at(piece.tid, ts).map_or(0, |life| life.pid);

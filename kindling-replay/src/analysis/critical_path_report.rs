@@ -13,6 +13,7 @@ use crate::{
         doing::{self, Moments},
         file,
         lanes::Lanes,
+        sends::Sends,
         slice::State,
         stack::Stacks,
         wait_reason::Call,
@@ -127,13 +128,14 @@ pub fn report(
     question: Question,
 ) -> Option<PathReport> {
     let lanes = Lanes::load(context, catalog, stacks, &ThreadSet::All);
+    let sends = Sends::load(context, catalog);
     let set = catalog.select(context);
     let tid = question
         .tid
         .or_else(|| last_to_run(&lanes, |tid, ts| set.contains(catalog, tid, ts)))?;
     let Window { from, to } = question.window;
     let last = lanes.of(tid).last()?.end;
-    let pieces = critical_path::walk(&lanes, tid, from, to.min(last));
+    let pieces = critical_path::walk(&lanes, &sends, tid, from, to.min(last));
     let names = Names::load(context, catalog, stacks, &pieces);
     let end = pieces.last().map_or(from, |piece| piece.slice.end);
     Some(PathReport {

@@ -25,7 +25,10 @@ const PICTURE_ROWS: usize = 5_000;
 #[command(after_help = "\
 The path is followed back from the end: while the thread ran or waited for a CPU, the path is its own;
 where it was blocked, the path is that of the thread that woke it, and so on. Its pieces add up to the
-window, to the nanosecond.
+window, to the nanosecond. Where an interrupt delivered the bytes that it waited for, the path goes on with
+the thread that had sent them, if that was recorded.
+
+All context switches of the window are held in memory: of a long capture, ask for a part.
 
 Examples:
   kindling-replay critical-path web.kndl r1742

@@ -12,6 +12,7 @@ pub mod lock_wait;
 pub mod loss;
 pub mod occupancy;
 pub mod recent;
+pub mod sends;
 pub mod slice;
 pub mod stack;
 pub mod stream;
