@@ -12,7 +12,8 @@ static __always_inline int enter_interrupt(int by)
 {
 	u32 cpu = bpf_get_smp_processor_id();
 
-	if (cpu < KD_MAX_CPUS)
+	/* An exit whose entry came before the recording counts for nothing. */
+	if (cpu < KD_MAX_CPUS && in_interrupt[cpu] + by >= 0)
 		in_interrupt[cpu] += by;
 	return 0;
 }
@@ -95,6 +96,12 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 	u64 stack = 0;
 	u64 now;
 
+	/*
+	 * No thread is switched inside an interrupt: an entry whose exit was missed, because the programs
+	 * are attached one after the other, must not make all later wakers interrupts.
+	 */
+	if (cpu < KD_MAX_CPUS)
+		in_interrupt[cpu] = 0;
 	if (!left_is_target && !came_is_target)
 		return 0;
 	if (is_shed(SHED_SWITCHES, KD_SWITCH))

@@ -22,12 +22,21 @@ record() { # NAME COMMAND...
 (record demo "$dir/run.sh" quick)
 cp "$dir/counts.json" "$made/demo.counts.json"
 
-# Threads that each block for one known reason.
 ground_truth=$PWD/kindling-record/tests/ground_truth
-cp "$ground_truth/truth.h" "$ground_truth/waits.c" "$dir/"
-(cd "$dir" && ${CC:-cc} -std=gnu11 -O2 -g -fno-omit-frame-pointer -pthread -o waits waits.c)
+cp "$ground_truth"/{truth.h,waits.c,locks.c} "$dir/"
+compile() { # NAME
+    (cd "$dir" && ${CC:-cc} -std=gnu11 -O2 -g -fno-omit-frame-pointer -pthread -o "$1" "$1.c")
+}
+
+# Threads that each block for one known reason.
+compile waits
 (record waits "$dir/waits" 100)
 cp "$dir/output.txt" "$made/waits.truth.json"
+
+# Threads that contend for locks of each kind.
+compile locks
+(record locks "$dir/locks" 10 4)
+cp "$dir/output.txt" "$made/locks.truth.json"
 
 # A recorder that is killed in the middle: the demo workload goes on by itself.
 (record killed "$dir/run.sh" full) &

@@ -10,7 +10,9 @@ use common::{Segment, capture, file, process, replay, run, text, thread};
 use kindling_format::schema::*;
 
 /// Every command that answers from a capture alone.
-const COMMANDS: [&str; 5] = ["info", "events", "threads", "flame", "syscalls"];
+const COMMANDS: [&str; 7] = [
+    "info", "events", "threads", "cpus", "locks", "flame", "syscalls",
+];
 
 fn small() -> Vec<u8> {
     let calls = (0..2_000).map(|n| Syscall {

@@ -69,6 +69,32 @@ const ANSWERS: [(&str, &[&str]); 40] = [
     ("processes.txt", &["processes"]),
     ("processes.json", &["processes", "--format", "json"]),
     ("syscalls.json", &["syscalls", "--format", "json"]),
+    ("locks.txt", &["locks"]),
+    ("locks.json", &["locks", "--format", "json"]),
+    ("locks.dot", &["locks", "--format", "dot"]),
+    ("locks.svg", &["locks", "--format", "svg"]),
+    ("critical-path.txt", &["critical-path", "slowest"]),
+    (
+        "critical-path.json",
+        &["critical-path", "--top", "60", "--format", "json"],
+    ),
+    (
+        "critical-path.svg",
+        &["critical-path", "--top", "300", "--format", "svg"],
+    ),
+    ("critical-path-rpcs.txt", &["critical-path", "--rpcs"]),
+    (
+        "critical-path-rpcs.json",
+        &["critical-path", "--rpcs", "--format", "json"],
+    ),
+    ("cpus.txt", &["cpus"]),
+    ("cpus.json", &["cpus", "--format", "json"]),
+    ("cpus.svg", &["cpus", "--format", "svg"]),
+    ("neighbours.txt", &["neighbours"]),
+    (
+        "neighbours.json",
+        &["neighbours", "--format", "json", "--top", "20"],
+    ),
     ("flame-on-cpu.folded", &["flame", "--format", "folded"]),
     ("flame-on-cpu.txt", &["flame", "--format", "text"]),
     (

@@ -8,7 +8,7 @@ mod common;
 use common::{Segment, capture, file, replay};
 use kindling_format::schema::*;
 
-const COMMANDS: [&[&str]; 15] = [
+const COMMANDS: [&[&str]; 21] = [
     &["info"],
     &[
         "events",
@@ -19,6 +19,12 @@ const COMMANDS: [&[&str]; 15] = [
     &["threads"],
     &["threads", "--format", "json"],
     &["threads", "--format", "svg"],
+    &["locks"],
+    &["cpus"],
+    &["cpus", "--format", "svg"],
+    &["neighbours", "--from", "1us"],
+    &["critical-path", "--format", "svg"],
+    &["locks", "--format", "svg"],
     &["flame", "--format", "text"],
     &["flame", "--format", "svg"],
     &["flame", "--kind", "wakers", "--format", "folded"],

@@ -10,6 +10,7 @@ mod io_uring;
 mod killed;
 mod limits;
 mod lives;
+mod locks;
 mod parts;
 mod payloads;
 mod readers;

@@ -217,15 +217,7 @@ fn leaf(catalog: &Catalog, slice: &Slice, kind: Kind) -> String {
 }
 
 fn frames(stacks: &Stacks, key: Key) -> Vec<String> {
-    let functions = key.stack.map(|id| stacks.functions(id)).unwrap_or_default();
-    let names = functions.iter().rev().map(|function| {
-        let suffix = match (function.kernel, function.inlined) {
-            (true, _) => "_[k]",
-            (false, true) => "_[i]",
-            (false, false) => "",
-        };
-        format!("{}{suffix}", function.name)
-    });
+    let names = key.stack.map(|id| stacks.labels(id)).unwrap_or_default();
     let leaf = key
         .leaf
         .iter()

@@ -2,12 +2,19 @@
 //! analysis prints nothing.
 
 pub mod check;
+pub mod cpus;
+pub mod critical_path;
+pub mod critical_path_compare;
+pub mod critical_path_report;
 pub mod events;
 pub mod files;
 pub mod flame;
 pub mod flow;
 pub mod info;
+pub mod lock_table;
+pub mod locks;
 pub mod logs;
+pub mod neighbours;
 pub mod processes;
 pub mod rpc;
 pub mod rpc_breakdown;

@@ -1,6 +1,6 @@
 //! What the threads of a request did within it, and how it went from hand to hand.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::{
     analysis::{
@@ -12,9 +12,9 @@ use crate::{
     model::{
         catalog::{Catalog, ThreadSet},
         connection::Role,
+        lanes,
         slice::{Slice, State},
         stack::Stacks,
-        timeline,
     },
     protocol::{Exchange, Span},
 };
@@ -24,7 +24,7 @@ const MAX_HOPS: usize = 16;
 
 /// What the threads of both ends did within the window.
 pub(super) struct Lanes {
-    by_tid: BTreeMap<u32, Vec<Slice>>,
+    all: lanes::Lanes,
 }
 
 impl Lanes {
@@ -53,24 +53,9 @@ impl Lanes {
             .filter(|life| pids.contains(&life.pid));
         set.extend(lives.map(|life| life.tid));
         let set = ThreadSet::Some(set.into_iter().map(|tid| (tid, None)).collect());
-        let mut slices: Vec<Vec<Slice>> = Vec::new();
-        let lanes = timeline::replay(context, catalog, stacks, &set, |lane, slice| {
-            if slices.len() <= lane {
-                slices.resize(lane + 1, Vec::new());
-            }
-            slices
-                .get_mut(lane)
-                .into_iter()
-                .for_each(|lane| lane.push(slice));
-        });
-        let mut by_tid: BTreeMap<u32, Vec<Slice>> = BTreeMap::new();
-        for (lane, slices) in lanes.iter().zip(slices) {
-            by_tid.entry(lane.life.tid).or_default().extend(slices);
+        Self {
+            all: lanes::Lanes::load(context, catalog, stacks, &set),
         }
-        by_tid
-            .values_mut()
-            .for_each(|slices| slices.sort_by_key(|slice| slice.start));
-        Self { by_tid }
     }
 
     /// The slices of a thread in a span, clipped to it; gaps are of unknown state.
@@ -82,9 +67,7 @@ impl Lanes {
             cpu: None,
             wait: Default::default(),
         };
-        let slices = tid
-            .and_then(|tid| self.by_tid.get(&tid))
-            .map_or(&[][..], Vec::as_slice);
+        let slices = tid.map_or(&[][..], |tid| self.all.of(tid));
         let first = slices.partition_point(|slice| slice.end <= start);
         let (mut at, mut tiles) = (start, Vec::new());
         for slice in slices
@@ -113,7 +96,7 @@ impl Lanes {
 
     /// The waits of a thread that ended in a span, the last first.
     pub(super) fn waits(&self, tid: u32, start: i64, end: i64) -> impl Iterator<Item = &Slice> {
-        let slices = self.by_tid.get(&tid).map_or(&[][..], Vec::as_slice);
+        let slices = self.all.of(tid);
         let before = slices.get(..slices.partition_point(|slice| slice.end <= end));
         let ended = before.unwrap_or_default().iter().rev();
         ended
@@ -134,7 +117,7 @@ impl Lanes {
         let woken = |slice: &Slice| slice.wait.waker.map(|waker| (waker.tid, slice.end));
         let wakers = || self.waits(tid, start, until).filter_map(woken);
         let fresh = |waker: &(u32, i64)| {
-            self.by_tid.contains_key(&waker.0) && had.iter().all(|(tid, _)| *tid != waker.0)
+            self.all.has(waker.0) && had.iter().all(|(tid, _)| *tid != waker.0)
         };
         wakers()
             .find(|waker| waker.0 == reader)

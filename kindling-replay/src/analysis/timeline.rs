@@ -374,8 +374,10 @@ fn parts(times: &Times) -> Vec<(State, f64)> {
 /// A wait in words: `read of tcp 10.0.0.1:80, woken by nginx/123`.
 fn detail(catalog: &Catalog, slice: &Slice) -> String {
     let mut words = Vec::new();
-    if let Some(cpu) = slice.cpu {
-        words.push(format!("CPU {cpu}"));
+    match (slice.cpu, slice.state) {
+        (Some(cpu), State::Runnable) => words.push(format!("for CPU {cpu}")),
+        (Some(cpu), _) => words.push(format!("CPU {cpu}")),
+        (None, _) => {}
     }
     if let Some(nr) = slice.wait.syscall {
         words.push(format!("in {}", catalog.syscall_name(nr)));

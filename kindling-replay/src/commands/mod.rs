@@ -9,14 +9,18 @@ use crate::{Outcome, cli::CommonArgs};
 
 pub mod check;
 pub mod compact;
+pub mod cpus;
+pub mod critical_path;
 pub mod cut;
 pub mod events;
 pub mod files;
 pub mod flame;
 pub mod flows;
 pub mod info;
+pub mod locks;
 pub mod logs;
 pub mod merge;
+pub mod neighbours;
 pub mod processes;
 mod rewritten;
 pub mod rpc;
@@ -60,6 +64,10 @@ commands! {
     Threads => threads,
     /// The story of one thread: calls, waits, requests and logs in the order of time
     Thread => thread,
+    /// Who ran on which CPU, and how long threads waited for one
+    Cpus => cpus,
+    /// Who had the CPUs while the selected threads waited for one
+    Neighbours => neighbours,
     /// Where time went, by call stack: a flame graph, on-CPU or off-CPU
     Flame => flame,
     /// Syscalls by name: how many, how long, how many failed
@@ -70,12 +78,16 @@ commands! {
     Processes => processes,
     /// Lines that programs logged, with the thread and the request of each
     Logs => logs,
+    /// Which locks threads waited for, how long, and for whom
+    Locks => locks,
     /// Who talked to whom, over what, how much and how well
     Flows => flows,
     /// The requests that were made, and how long they took
     Rpcs => rpcs,
     /// One request taken apart: its stages, threads, waits and syscalls
     Rpc => rpc,
+    /// What determined how long a thread, a request or a window took
+    CriticalPath => critical_path,
     /// Verify every byte and row
     Check => check,
     /// Rebuild a finished capture from an unfinished or damaged one

@@ -58,7 +58,16 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     context.answer("rpc", &report, render::rpc_breakdown::text)
 }
 
-fn find(id: &str, context: &Context, catalog: &Catalog, calls: &Calls) -> anyhow::Result<usize> {
+/// The request that an id names, as a place in the list of calls.
+///
+/// # Errors
+/// If there is none.
+pub(super) fn find(
+    id: &str,
+    context: &Context,
+    catalog: &Catalog,
+    calls: &Calls,
+) -> anyhow::Result<usize> {
     let total = calls.calls.len();
     let name = match id {
         "slowest" => {

@@ -12,9 +12,9 @@ pub struct Slice {
     pub end: i64,
     /// The state.
     pub state: State,
-    /// The CPU, while running.
+    /// The CPU, while running; while runnable the one that it left, or else came to.
     pub cpu: Option<u16>,
-    /// What is known of the wait, while blocked.
+    /// What is known of the wait, while blocked; while runnable only who made it so, if it was woken.
     pub wait: Wait,
 }
 

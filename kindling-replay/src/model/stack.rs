@@ -69,6 +69,21 @@ impl Stacks {
             .collect()
     }
 
+    /// The functions of a stack as reports spell them, outermost first: kernel functions end with
+    /// `_[k]`, inlined ones with `_[i]`.
+    pub fn labels(&self, stack: u32) -> Vec<String> {
+        let functions = self.functions(stack);
+        let label = |function: &Function| {
+            let suffix = match (function.kernel, function.inlined) {
+                (true, _) => "_[k]",
+                (false, true) => "_[i]",
+                (false, false) => "",
+            };
+            format!("{}{suffix}", function.name)
+        };
+        functions.iter().rev().map(label).collect()
+    }
+
     fn functions_of_frame(&self, id: u32) -> Vec<Function> {
         let Some(frame) = self.frames.get(&id) else {
             return vec![Function {

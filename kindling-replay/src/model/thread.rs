@@ -70,6 +70,15 @@ pub struct RawSlice {
 }
 
 impl RawSlice {
+    /// A slice that no syscall explains.
+    fn plain(slice: Slice) -> Self {
+        Self {
+            slice,
+            bits: 0,
+            any_syscall: false,
+        }
+    }
+
     /// Whether the row of its syscall says more about it.
     pub fn wants_call(&self) -> bool {
         self.any_syscall || self.slice.wait.syscall.is_some()
@@ -92,6 +101,11 @@ impl RawSlice {
     }
 }
 
+const RUNNABLE: Now = Now::Runnable {
+    left: None,
+    woken: None,
+};
+
 #[derive(Debug, Clone, Copy)]
 enum Now {
     /// Nothing was heard of the thread yet.
@@ -101,7 +115,12 @@ enum Now {
         /// A wakeup that came before the switch out: the kernel lets it race with that.
         woken: Option<Waker>,
     },
-    Runnable,
+    Runnable {
+        /// The CPU that was taken from it.
+        left: Option<u16>,
+        /// Who made it runnable; `None` if it was preempted or that is not known.
+        woken: Option<Waker>,
+    },
     Blocked {
         bits: u32,
         wait: Wait,
@@ -127,11 +146,7 @@ impl ThreadBuilder {
         Self {
             at: start,
             end: end.max(start),
-            now: if born {
-                Now::Runnable
-            } else {
-                Now::NotYetKnown
-            },
+            now: if born { RUNNABLE } else { Now::NotYetKnown },
         }
     }
 
@@ -161,7 +176,7 @@ impl ThreadBuilder {
             }
             (_, Event::Seen { .. }) => return,
             (now, Event::In { cpu }) => {
-                self.came(ts, now, losses, emit);
+                self.came(ts, now, cpu, losses, emit);
                 Now::Running { cpu, woken: None }
             }
             (
@@ -181,8 +196,10 @@ impl ThreadBuilder {
                     ..Wait::default()
                 };
                 match state {
-                    _ if preempted => Now::Runnable,
-                    0 => Now::Runnable,
+                    state if preempted || state == 0 => Now::Runnable {
+                        left: Some(cpu),
+                        woken: None,
+                    },
                     bits if bits & DEAD != 0 => {
                         self.end = ts;
                         Now::Dead
@@ -209,7 +226,10 @@ impl ThreadBuilder {
                             ..wait
                         };
                         self.blocked(ts, bits, wait, any_syscall, losses, emit);
-                        Now::Runnable
+                        Now::Runnable {
+                            left: None,
+                            woken: Some(waker),
+                        }
                     }
                     // Nothing happened to it since the start, so it was blocked all the time.
                     Now::NotYetKnown => {
@@ -218,8 +238,19 @@ impl ThreadBuilder {
                             ..Wait::default()
                         };
                         self.blocked(ts, 1, wait, true, losses, emit);
-                        Now::Runnable
+                        Now::Runnable {
+                            left: None,
+                            woken: Some(waker),
+                        }
                     }
+                    // It is new: its parent has made it.
+                    Now::Runnable {
+                        left: None,
+                        woken: None,
+                    } => Now::Runnable {
+                        left: None,
+                        woken: Some(waker),
+                    },
                     Now::Running { cpu, .. } => Now::Running {
                         cpu,
                         woken: Some(waker),
@@ -237,7 +268,7 @@ impl ThreadBuilder {
         match self.now {
             Now::NotYetKnown => self.close(end, State::Unknown, None, losses, emit),
             Now::Running { cpu, .. } => self.close(end, State::Running, Some(cpu), losses, emit),
-            Now::Runnable => self.close(end, State::Runnable, None, losses, emit),
+            Now::Runnable { left, woken } => self.runnable(end, left, woken, losses, emit),
             Now::Blocked {
                 bits,
                 wait,
@@ -256,17 +287,37 @@ impl ThreadBuilder {
         self.at
     }
 
+    /// Since when it waits for a CPU, if it does.
+    pub fn runnable_since(&self) -> Option<i64> {
+        let woken = matches!(
+            self.now,
+            Now::Runnable { .. } | Now::Blocked { woken: Some(_), .. }
+        );
+        woken.then_some(self.at)
+    }
+
     /// The end of its life as known so far.
     pub fn end(&self) -> i64 {
         self.end
     }
 
-    /// Ends what came before a switch in.
-    fn came(&mut self, ts: i64, now: Now, losses: &LossMap, emit: &mut dyn FnMut(RawSlice)) {
+    /// Ends what came before a switch in to this CPU.
+    fn came(
+        &mut self,
+        ts: i64,
+        now: Now,
+        cpu: u16,
+        losses: &LossMap,
+        emit: &mut dyn FnMut(RawSlice),
+    ) {
         match now {
-            Now::Runnable => self.close(ts, State::Runnable, None, losses, emit),
-            Now::Blocked { woken: Some(_), .. } => {
-                self.close(ts, State::Runnable, None, losses, emit);
+            Now::Runnable { left, woken } => {
+                self.runnable(ts, left.or(Some(cpu)), woken, losses, emit);
+            }
+            Now::Blocked {
+                woken: Some(waker), ..
+            } => {
+                self.runnable(ts, Some(cpu), Some(waker), losses, emit);
             }
             Now::Blocked {
                 bits,
@@ -308,6 +359,28 @@ impl ThreadBuilder {
                 None
             }
         }
+    }
+
+    fn runnable(
+        &mut self,
+        ts: i64,
+        cpu: Option<u16>,
+        waker: Option<Waker>,
+        losses: &LossMap,
+        emit: &mut dyn FnMut(RawSlice),
+    ) {
+        let slice = Slice {
+            start: self.at,
+            end: ts,
+            state: State::Runnable,
+            cpu,
+            wait: Wait {
+                waker,
+                ..Wait::default()
+            },
+        };
+        self.at = ts;
+        cut(RawSlice::plain(slice), losses, emit);
     }
 
     fn blocked(
@@ -359,15 +432,7 @@ impl ThreadBuilder {
             wait: Wait::default(),
         };
         self.at = ts;
-        cut(
-            RawSlice {
-                slice,
-                bits: 0,
-                any_syscall: false,
-            },
-            losses,
-            emit,
-        );
+        cut(RawSlice::plain(slice), losses, emit);
     }
 }
 
@@ -375,7 +440,7 @@ fn seen(state: u32, on_cpu: bool, syscall: Option<u16>) -> Now {
     match state {
         // Which CPU is not known; the switch out will tell.
         _ if on_cpu => Now::NotYetKnown,
-        0 => Now::Runnable,
+        0 => RUNNABLE,
         bits if bits & DEAD != 0 => Now::Dead,
         bits => Now::Blocked {
             bits,
@@ -416,16 +481,14 @@ fn cut(raw: RawSlice, losses: &LossMap, emit: &mut dyn FnMut(RawSlice)) {
         emit(if known {
             RawSlice { slice, ..raw }
         } else {
-            RawSlice {
-                slice: unknown,
-                bits: 0,
-                any_syscall: false,
-            }
+            RawSlice::plain(unknown)
         });
     };
     if state == State::Unknown {
         return piece(start, end, true);
     }
+    // A switch on any CPU may have ended a wait for one.
+    let cpu = cpu.filter(|_| state == State::Running);
     let mut at = start;
     for (gap_start, gap_end) in losses.switch_gaps(start, end, cpu) {
         piece(at, gap_start, true);

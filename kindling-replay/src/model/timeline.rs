@@ -49,26 +49,87 @@ pub fn replay<'a>(
     mut sink: impl FnMut(usize, Slice),
 ) -> Vec<Lane<'a>> {
     let classifier = Classifier::new(catalog, stacks);
+    run(context, catalog, set, Some(&classifier), |step| {
+        for (lane, slices) in step.slices.into_iter().enumerate() {
+            slices.into_iter().for_each(|slice| sink(lane, slice));
+        }
+    })
+}
+
+/// What is known of threads and CPUs up to a moment.
+#[derive(Debug)]
+pub struct Step {
+    /// Events before this moment are all there.
+    pub until: i64,
+    /// Of each lane the slices that ended by now and were not given before.
+    pub slices: Vec<Vec<Slice>>,
+    /// The switches that were read in this step, some later than `until`, in any order.
+    pub switches: Vec<CpuSwitch>,
+    /// Since when the thread that has waited for a CPU the longest does; the end of time if none does.
+    pub runnable_since: i64,
+}
+
+/// A context switch, as its CPU sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CpuSwitch {
+    /// When.
+    pub ts: i64,
+    /// Which CPU.
+    pub cpu: u16,
+    /// The thread that left; 0 is the idle task.
+    pub prev_tid: u32,
+    /// The thread that came.
+    pub next_tid: u32,
+}
+
+/// As [`replay`], without reasons: all waits are of [`Reason::Other`](super::slice::Reason::Other). So
+/// slices come as soon as they end, and syscalls are not read.
+pub fn replay_states<'a>(
+    context: &Context,
+    catalog: &'a Catalog,
+    set: &ThreadSet,
+    sink: impl FnMut(Step),
+) -> Vec<Lane<'a>> {
+    run(context, catalog, set, None, sink)
+}
+
+fn run<'a>(
+    context: &Context,
+    catalog: &'a Catalog,
+    set: &ThreadSet,
+    classifier: Option<&Classifier<'_>>,
+    mut sink: impl FnMut(Step),
+) -> Vec<Lane<'a>> {
     let losses = LossMap::load(context);
     let mut tracks: Vec<Track<'a>> = tracks(context, catalog, set);
     let index = TrackIndex::new(catalog, &tracks);
     let pids = set.pids(catalog);
-    let mut advance = |until: i64, held: Held, tracks: &mut Vec<Track<'a>>| {
-        let work = |(track, news): (&mut Track<'a>, News)| {
-            track.advance(until, news, &losses, &classifier)
-        };
+    let mut advance = |until: i64, mut held: Held, tracks: &mut Vec<Track<'a>>| {
+        let work =
+            |(track, news): (&mut Track<'a>, News)| track.advance(until, news, &losses, classifier);
+        let switches = std::mem::take(&mut held.switches);
         let slices: Vec<Vec<Slice>> = context.pool.install(|| {
             let news = held.into_news(tracks.len());
             tracks.par_iter_mut().zip(news).map(work).collect()
         });
-        for (lane, slices) in slices.into_iter().enumerate() {
-            slices.into_iter().for_each(|slice| sink(lane, slice));
-        }
+        let waiting = tracks.iter();
+        let runnable_since = waiting.filter_map(|track| track.builder.runnable_since());
+        let runnable_since = runnable_since.min().unwrap_or(i64::MAX);
+        sink(Step {
+            until,
+            slices,
+            switches,
+            runnable_since,
+        });
+    };
+    let wanted = Wanted {
+        window: context.selection.window,
+        reasons: classifier.is_some(),
     };
     scan::segments(
         context,
         "replaying threads",
-        |segment| collect(segment, context.selection.window, &index, pids.as_ref()),
+        |segment| collect(segment, wanted, &index, pids.as_ref()),
         |held: Held| {
             let until = held.first_ts.unwrap_or(i64::MIN);
             advance(until, held, &mut tracks);
@@ -76,6 +137,14 @@ pub fn replay<'a>(
     );
     advance(i64::MAX, Held::default(), &mut tracks);
     tracks.into_iter().map(Track::into_lane).collect()
+}
+
+/// What is read of a segment.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    window: Window,
+    /// Whether waits are explained, by the calls that threads were in; else switches are kept for CPUs.
+    reasons: bool,
 }
 
 /// What a segment tells about one thread.
@@ -89,6 +158,7 @@ struct News {
 #[derive(Debug, Default)]
 struct Held {
     first_ts: Option<i64>,
+    switches: Vec<CpuSwitch>,
     news: BTreeMap<usize, News>,
 }
 
@@ -122,7 +192,7 @@ impl Track<'_> {
         until: i64,
         news: News,
         losses: &LossMap,
-        classifier: &Classifier<'_>,
+        classifier: Option<&Classifier<'_>>,
     ) -> Vec<Slice> {
         self.events.extend(news.events);
         self.events.sort_unstable();
@@ -138,6 +208,11 @@ impl Track<'_> {
             self.finished = true;
             self.builder.finish(losses, &mut emit);
         }
+        let Some(classifier) = classifier else {
+            let window = self.window;
+            let ended = self.waiting.drain(..);
+            return ended.filter_map(|raw| clipped(raw.slice, window)).collect();
+        };
         self.calls.extend(news.calls);
         self.calls.make_contiguous().sort_by_key(|call| call.ts);
         self.explain(until == i64::MAX, classifier)
@@ -158,15 +233,7 @@ impl Track<'_> {
                 break;
             }
             let slice = classifier.classify(raw, call, self.kernel_thread);
-            if let Some((start, end)) = self.window.clip(slice.start, slice.end)
-                && start < end
-            {
-                done.push(Slice {
-                    start,
-                    end,
-                    ..slice
-                });
-            }
+            done.extend(clipped(slice, self.window));
             self.waiting.pop_front();
         }
         let needed = self
@@ -181,6 +248,16 @@ impl Track<'_> {
     fn lane_end(&self) -> i64 {
         self.builder.end().min(self.window.to)
     }
+}
+
+/// The part of a slice that lies in the window.
+fn clipped(slice: Slice, window: Window) -> Option<Slice> {
+    let (start, end) = window.clip(slice.start, slice.end)?;
+    (start < end).then_some(Slice {
+        start,
+        end,
+        ..slice
+    })
 }
 
 impl<'a> Track<'a> {
@@ -270,16 +347,17 @@ impl TrackIndex {
 /// Sorts the events of a segment by thread.
 fn collect(
     segment: Segment<'_>,
-    window: Window,
+    wanted: Wanted,
     index: &TrackIndex,
     pids: Option<&BTreeSet<u32>>,
 ) -> Held {
+    let window = wanted.window;
     let mut held = Held::default();
     let so_far = Window {
         from: i64::MIN,
         ..window
     };
-    let mut add = |tid: u32, ts: i64, event: Event| {
+    let add = |held: &mut Held, tid: u32, ts: i64, event: Event| {
         if let Some(track) = index.find(tid, ts) {
             held.news.entry(track).or_default().events.push((ts, event));
         }
@@ -291,6 +369,14 @@ fn collect(
         .filter(|row| row.ts <= window.to)
     {
         first_ts = first_ts.min(row.ts);
+        if !wanted.reasons {
+            held.switches.push(CpuSwitch {
+                ts: row.ts,
+                cpu: row.cpu,
+                prev_tid: row.prev_tid,
+                next_tid: row.next_tid,
+            });
+        }
         let out = Event::Out {
             cpu: row.cpu,
             state: row.prev_state,
@@ -298,8 +384,8 @@ fn collect(
             syscall: row.prev_syscall,
             stack: row.stack,
         };
-        add(row.prev_tid, row.ts, out);
-        add(row.next_tid, row.ts, Event::In { cpu: row.cpu });
+        add(&mut held, row.prev_tid, row.ts, out);
+        add(&mut held, row.next_tid, row.ts, Event::In { cpu: row.cpu });
     }
     for row in segment
         .rows_within::<Wakeup>(so_far)
@@ -311,9 +397,12 @@ fn collect(
             tid: row.waker_tid,
             irq: row.irq,
         };
-        add(row.wakee_tid, row.ts, woken);
+        add(&mut held, row.wakee_tid, row.ts, woken);
     }
     held.first_ts = (first_ts != i64::MAX).then_some(first_ts);
+    if !wanted.reasons {
+        return held;
+    }
     for row in segment.rows_of::<Syscall>(window, pids).iter() {
         if let Some(track) = index.find(row.tid, row.ts) {
             held.news

@@ -2,6 +2,9 @@
 
 pub mod argument;
 pub mod check;
+pub mod cpus;
+pub mod critical_path;
+pub mod critical_path_svg;
 pub mod errno;
 pub mod events;
 pub mod files;
@@ -11,7 +14,10 @@ pub mod flow_svg;
 pub mod info;
 pub mod io_uring;
 pub mod json;
+pub mod lock_svg;
+pub mod locks;
 pub mod logs;
+pub mod neighbours;
 pub mod processes;
 pub mod rpc;
 pub mod rpc_breakdown;

@@ -19,7 +19,7 @@ const TOP: f64 = 96.0;
 const TITLES: usize = 400;
 
 /// All states in the order of the legend, each with its colour.
-const COLOURS: [(State, &str); 13] = [
+pub(super) const COLOURS: [(State, &str); 13] = [
     (State::Running, "#2f9e44"),
     (State::Runnable, "#f59f00"),
     (State::Blocked(Reason::Network), "#4dabf7"),
@@ -134,7 +134,7 @@ fn has(track: &TrackReport, state: State) -> bool {
     }
 }
 
-fn words(state: State) -> &'static str {
+pub(super) fn words(state: State) -> &'static str {
     match state {
         State::Blocked(Reason::PageFault) => "page fault",
         State::Blocked(Reason::Other) => "blocked, other",
@@ -171,7 +171,7 @@ fn axis(
 }
 
 /// The smallest of 1, 2, 5 times a power of ten that gives at most twelve ticks.
-fn tick_step(length_ns: i64) -> i64 {
+pub(super) fn tick_step(length_ns: i64) -> i64 {
     let mut step = 1i64;
     loop {
         for factor in [1, 2, 5] {
@@ -184,7 +184,7 @@ fn tick_step(length_ns: i64) -> i64 {
     }
 }
 
-fn tick_unit(step: i64) -> impl Fn(i64) -> String {
+pub(super) fn tick_unit(step: i64) -> impl Fn(i64) -> String {
     let (unit_ns, unit) = match step {
         ..1_000 => (1, "ns"),
         1_000..1_000_000 => (1_000, "us"),
@@ -343,7 +343,7 @@ fn foot(out: &mut dyn Write, report: &TimelineReport, y: f64) -> anyhow::Result<
 }
 
 /// At most `limit` characters of `text`.
-fn shorten(text: &str, limit: usize) -> String {
+pub(super) fn shorten(text: &str, limit: usize) -> String {
     if text.chars().count() <= limit {
         return text.to_owned();
     }
@@ -354,7 +354,7 @@ fn shorten(text: &str, limit: usize) -> String {
 }
 
 /// `text` for use in XML: markup escaped, characters that XML has no form for replaced.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -1,0 +1,129 @@
+//! A program that contends for locks of each kind, a known number of times, and measures its own waits.
+
+use serde_json::Value;
+
+use crate::support::{Program, Recording, analyzer, needs, number, transcript};
+
+const ASKED_MS: &str = "20";
+const ROUNDS: &str = "5";
+
+/// The analyzer's answer; `None` where it was not built.
+fn locks(recording: &Recording) -> Option<Value> {
+    let mut analyzer = analyzer()?;
+    let output = analyzer
+        .arg("locks")
+        .arg(&recording.path)
+        .args(["--format", "json"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", transcript(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    Some(report["locks"].clone())
+}
+
+fn rows<'a>(value: &'a Value, list: &str) -> &'a [Value] {
+    value[list]["rows"].as_array().unwrap()
+}
+
+/// The lock of a process at an address. A condition variable is at the first of its two words.
+fn lock_at(report: &Value, pid: i64, address: i64) -> &Value {
+    let address = Value::from(format!("{address:#x}"));
+    let here = |place: &Value| place["address"] == address && number(&place["pid"]) == pid;
+    let has = |row: &&Value| row["places"].as_array().unwrap().iter().any(here);
+    let all = report["rows"].as_array().unwrap();
+    all.iter()
+        .find(has)
+        .unwrap_or_else(|| panic!("no lock at {address} of {pid} in {report:#}"))
+}
+
+/// What the thread measured covers the call, and the way in and out of it; a scheduler that is late may
+/// double it, not more.
+fn agrees(found_ns: i64, measured_ns: i64, what: &Value) {
+    assert!(
+        found_ns <= measured_ns && found_ns * 2 >= measured_ns,
+        "{found_ns} ns found, {measured_ns} ns measured: {what:#}"
+    );
+}
+
+#[test]
+fn waits_are_counted_timed_and_told_apart() {
+    needs!("syscalls", "switches", "wakeups");
+    let recording = Program::compile("locks").record(&[], &[ASKED_MS, ROUNDS]);
+    recording.assert_complete();
+    let Some(report) = locks(&recording) else {
+        eprintln!("SKIPPED: locks: kindling-replay was not built");
+        return;
+    };
+    let pid = number(&recording.truth["pid"]);
+    let asked_ns = number(&recording.truth["asked_ns"]);
+    let rounds = number(&recording.truth["rounds"]);
+    for truth in recording.truth["locks"].as_array().unwrap() {
+        let lock = lock_at(&report, pid, number(&truth["address"]));
+        match truth["kind"].as_str().unwrap() {
+            // Both are waited for in the same way.
+            "semaphore" => assert!(lock["kind"].as_str().unwrap().ends_with("semaphore")),
+            kind => assert_eq!(lock["kind"], kind, "{lock:#}"),
+        }
+        let waiters = truth["waiters"].as_array().unwrap();
+        assert_eq!(rows(lock, "waiters").len(), waiters.len(), "{lock:#}");
+        for waiter in waiters {
+            let found = rows(lock, "waiters").iter();
+            let found = found.clone().find(|row| row["tid"] == waiter["tid"]);
+            let found = found.unwrap_or_else(|| panic!("{waiter} is not in {lock:#}"));
+            assert_eq!(found["count"], waiter["waits"], "{lock:#}");
+            agrees(number(&found["ns"]), number(&waiter["wait_ns"]), found);
+        }
+        // Each thread waited for the holder for as long as that slept.
+        let of_lock = |edge: &&Value| edge["lock"] == lock["id"];
+        let for_holder = rows(&report, "edges").iter().filter(of_lock);
+        let for_holder = for_holder.filter(|edge| edge["holder"]["tid"] == truth["holder"]);
+        let mut seen = 0;
+        for edge in for_holder {
+            assert_eq!(edge["confidence"], "high", "{edge:#}");
+            assert!(number(&edge["wait_ns"]) >= asked_ns * rounds, "{edge:#}");
+            seen += 1;
+        }
+        assert_eq!(seen, waiters.len(), "{truth:#}\n{report:#}");
+    }
+}
+
+#[test]
+fn the_time_of_each_wait_is_charged_to_somebody() {
+    needs!("syscalls", "switches", "wakeups");
+    let recording = Program::compile("locks").record(&[], &[ASKED_MS, "2"]);
+    let Some(report) = locks(&recording) else {
+        eprintln!("SKIPPED: locks: kindling-replay was not built");
+        return;
+    };
+    for lock in report["rows"].as_array().unwrap() {
+        let edges = rows(&report, "edges").iter();
+        let edges = edges.filter(|edge| edge["lock"] == lock["id"]);
+        let charged_ns: i64 = edges.map(|edge| number(&edge["wait_ns"])).sum();
+        assert_eq!(
+            charged_ns + number(&lock["wake_ns"]),
+            number(&lock["wait_ns"]),
+            "{lock:#}"
+        );
+    }
+}
+
+#[test]
+fn a_lock_between_processes_is_one_lock() {
+    needs!("syscalls", "switches", "wakeups");
+    let recording = Program::compile("locks").record(&[], &[ASKED_MS, "1"]);
+    recording.assert_complete();
+    let Some(report) = locks(&recording) else {
+        eprintln!("SKIPPED: locks: kindling-replay was not built");
+        return;
+    };
+    let truth = &recording.truth["shared"];
+    let lock = lock_at(&report, number(&truth["waiter"]), number(&truth["address"]));
+    assert_eq!(lock["kind"], "mutex");
+    assert_eq!(lock["shared"], true);
+    let places = lock["places"].as_array().unwrap();
+    let holders = places
+        .iter()
+        .filter(|place| place["pid"] == truth["holder"]);
+    assert_eq!((places.len(), holders.count()), (2, 1), "{lock:#}");
+    agrees(number(&lock["wait_ns"]), number(&truth["wait_ns"]), lock);
+}

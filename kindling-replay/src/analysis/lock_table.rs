@@ -1,0 +1,558 @@
+//! Locks with who waited for whom, collected wait by wait.
+//!
+//! Who holds a lock is not written anywhere: taking a free mutex needs no syscall. But a mutex that
+//! others wait for is let go by a call that wakes the next one. So the time before each such call
+//! belongs to who made it, and a thread that waited for three of them waited for three threads in turn.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::{
+    model::{
+        futex::LockKind,
+        lock_wait::{Batch, Ended, LetGo, LockPlace, LockWait, LockWake, Outs},
+    },
+    selection::Window,
+};
+
+/// The most releases of a lock that are kept for waits that are still to come.
+const KEPT_RELEASES: usize = 1_024;
+
+/// How sure it is that a wait was for that thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Confidence {
+    /// It woke waiters of this lock by a call on it.
+    High,
+    /// It woke the waiter, but its call was not seen.
+    Medium,
+    /// It was the last that was let in.
+    Low,
+    /// There is no sign of who it was.
+    None,
+}
+
+/// Whom a wait was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Holder {
+    /// The thread, if it is known.
+    pub(super) tid: Option<u32>,
+    pub(super) confidence: Confidence,
+}
+
+impl Holder {
+    const NOBODY: Self = Self {
+        tid: None,
+        confidence: Confidence::None,
+    };
+
+    fn who_woke(wake: LockWake) -> Self {
+        Self {
+            tid: Some(wake.tid),
+            confidence: if wake.certain {
+                Confidence::High
+            } else {
+                Confidence::Medium
+            },
+        }
+    }
+}
+
+/// Times that were measured several times.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tally {
+    pub(super) count: u64,
+    pub(super) ns: i64,
+    pub(super) max_ns: i64,
+    /// When it was last measured.
+    pub(super) at: i64,
+}
+
+impl Tally {
+    fn add(&mut self, ns: i64, at: i64) {
+        self.count += 1;
+        self.more(ns, at);
+    }
+
+    /// More time of what was counted already.
+    fn more(&mut self, ns: i64, at: i64) {
+        self.ns = self.ns.saturating_add(ns);
+        self.max_ns = self.max_ns.max(ns);
+        self.at = self.at.max(at);
+    }
+}
+
+/// A lock, or what looks like one.
+#[derive(Debug, Default)]
+pub(super) struct Lock {
+    pub(super) places: BTreeSet<(u32, u64)>,
+    pub(super) kinds: BTreeMap<LockKind, u64>,
+    pub(super) shared: bool,
+    pub(super) waits: Tally,
+    pub(super) missed: u64,
+    pub(super) timed_out: u64,
+    pub(super) interrupted: u64,
+    pub(super) open: u64,
+    /// Time between being woken and being back.
+    pub(super) wake_ns: i64,
+    pub(super) waiters: BTreeMap<u32, Tally>,
+    /// By waiter and holder.
+    pub(super) edges: BTreeMap<(u32, Holder), Tally>,
+    /// By holder: from being let in after a wait to letting go.
+    pub(super) holds: BTreeMap<u32, Tally>,
+    pub(super) wait_stacks: BTreeMap<u32, Tally>,
+    /// Where holders had left their CPU, by the time that others waited for them.
+    pub(super) holder_stacks: BTreeMap<u32, Tally>,
+    releases: VecDeque<Release>,
+    /// Releases up to here are not kept.
+    forgotten: i64,
+    let_in: BTreeMap<u32, i64>,
+}
+
+/// A thread let go of a lock, and so let another in.
+#[derive(Debug, Clone, Copy)]
+struct Release {
+    ts: i64,
+    holder: Holder,
+    next: u32,
+}
+
+/// All locks.
+#[derive(Debug)]
+pub(super) struct LockTable {
+    window: Window,
+    locks: Vec<Lock>,
+    /// Locks that turned out to be the same.
+    same_as: Vec<usize>,
+    by_place: BTreeMap<LockPlace, usize>,
+    /// Other addresses of shared locks.
+    elsewhere: BTreeMap<(u32, u64), usize>,
+    /// Waits whose holders are still to be found: an earlier release may come with the next batch.
+    held: Vec<(usize, LockWait)>,
+}
+
+impl LockTable {
+    pub(super) fn new(window: Window) -> Self {
+        Self {
+            window,
+            locks: Vec::new(),
+            same_as: Vec::new(),
+            by_place: BTreeMap::new(),
+            elsewhere: BTreeMap::new(),
+            held: Vec::new(),
+        }
+    }
+
+    /// Takes the waits of the next segment.
+    pub(super) fn add(&mut self, batch: Batch<'_>) {
+        for (place, count) in batch.missed {
+            let at = self.at(place);
+            self.locks
+                .get_mut(at)
+                .into_iter()
+                .for_each(|lock| lock.missed += count);
+        }
+        let mut waits = Vec::with_capacity(batch.waits.len());
+        for wait in batch.waits {
+            waits.push((self.meet(&wait), wait));
+        }
+        self.follow_holders(&waits, &batch.let_go);
+        let due = std::mem::replace(&mut self.held, waits);
+        for (at, wait) in due.into_iter().filter(|(_, wait)| wait.selected) {
+            let at = self.root(at);
+            if let Some(lock) = self.locks.get_mut(at) {
+                lock.charge(&wait, self.window, batch.outs);
+            }
+        }
+    }
+
+    /// The locks that were waited for, those that are the same put together.
+    pub(super) fn into_locks(mut self) -> Vec<Lock> {
+        for at in 0..self.locks.len() {
+            let root = self.root(at);
+            if root == at {
+                continue;
+            }
+            let lock = self.locks.get_mut(at).map(std::mem::take);
+            if let (Some(lock), Some(root)) = (lock, self.locks.get_mut(root)) {
+                root.absorb(lock);
+            }
+        }
+        let mut locks = self.locks;
+        locks.retain(|lock| lock.waits.count > 0);
+        locks
+    }
+
+    fn at(&mut self, place: LockPlace) -> usize {
+        let elsewhere = self.elsewhere.get(&(place.pid, place.address)).copied();
+        let new = self.locks.len();
+        let at = *self
+            .by_place
+            .entry(place)
+            .or_insert(elsewhere.unwrap_or(new));
+        if at == new {
+            self.locks.push(Lock::default());
+            self.same_as.push(new);
+        }
+        self.root(at)
+    }
+
+    fn root(&self, mut at: usize) -> usize {
+        while let Some(&next) = self.same_as.get(at)
+            && next != at
+        {
+            at = next;
+        }
+        at
+    }
+
+    /// The lock of a wait; notes where else the lock is.
+    fn meet(&mut self, wait: &LockWait) -> usize {
+        let at = self.at(wait.place);
+        let elsewhere = wait.wake.and_then(|wake| wake.elsewhere);
+        if let Some((pid, address)) = elsewhere {
+            self.elsewhere.insert((pid, address), at);
+            let first = LockPlace {
+                pid,
+                pid_start: i64::MIN,
+                address,
+                ..wait.place
+            };
+            let last = LockPlace {
+                pid_start: i64::MAX,
+                ..first
+            };
+            let same: Vec<usize> = self
+                .by_place
+                .range(first..=last)
+                .map(|(_, at)| *at)
+                .collect();
+            for other in same {
+                let (other, at) = (self.root(other), self.root(at));
+                // The older number stays, so that chains end.
+                if let Some(same_as) = self.same_as.get_mut(other.max(at)) {
+                    *same_as = other.min(at);
+                }
+            }
+        }
+        let at = self.root(at);
+        if let Some(lock) = self.locks.get_mut(at) {
+            lock.places.insert((wait.place.pid, wait.place.address));
+            lock.places.extend(elsewhere);
+            lock.shared |= wait.shared;
+            *lock.kinds.entry(wait.kind).or_default() += 1;
+        }
+        at
+    }
+
+    /// Notes who let whom in, and how long who was let in held the lock.
+    fn follow_holders(&mut self, waits: &[(usize, LockWait)], let_go: &[LetGo]) {
+        let woken = waits
+            .iter()
+            .filter(|(_, wait)| wait.place.operation.is_exclusive() && wait.ended == Ended::Woken);
+        // Threads are let in and let go, in the order of time.
+        let mut moments: Vec<(i64, usize, u32, bool)> = Vec::new();
+        for (at, wait) in woken {
+            moments.push((wait.end, *at, wait.tid, false));
+            let Some(lock) = self.locks.get_mut(*at) else {
+                continue;
+            };
+            if let Some(wake) = wait.wake {
+                lock.release(Release {
+                    ts: wake.ts,
+                    holder: Holder::who_woke(wake),
+                    next: wait.tid,
+                });
+            }
+        }
+        for call in let_go {
+            let first = LockPlace {
+                pid: call.pid,
+                pid_start: i64::MIN,
+                address: call.address,
+                operation: LockKind::Mutex,
+            };
+            let last = LockPlace {
+                pid_start: i64::MAX,
+                operation: LockKind::PiMutex,
+                ..first
+            };
+            let places = self.by_place.range(first..=last);
+            let locks = places.filter(|(place, _)| {
+                place.address == call.address && place.operation.is_exclusive()
+            });
+            moments.extend(locks.map(|(_, at)| (call.ts, self.root(*at), call.tid, true)));
+        }
+        moments.sort_unstable_by_key(|&(ts, at, tid, goes)| (ts, goes, at, tid));
+        for (ts, at, tid, goes) in moments {
+            if let Some(lock) = self.locks.get_mut(at) {
+                lock.hold(ts, tid, goes, self.window);
+            }
+        }
+    }
+}
+
+impl Lock {
+    /// A thread is let in after a wait, or lets go.
+    fn hold(&mut self, ts: i64, tid: u32, goes: bool, window: Window) {
+        if !goes {
+            self.let_in.insert(tid, ts);
+        } else if let Some(since) = self.let_in.remove(&tid)
+            && window.contains(ts)
+        {
+            let hold = self.holds.entry(tid).or_default();
+            hold.add(ts.saturating_sub(since), ts);
+        }
+    }
+
+    fn release(&mut self, release: Release) {
+        let at = self
+            .releases
+            .partition_point(|other| other.ts <= release.ts);
+        self.releases.insert(at, release);
+        if self.releases.len() > KEPT_RELEASES {
+            let oldest = self.releases.pop_front();
+            self.forgotten = oldest.map_or(self.forgotten, |oldest| oldest.ts);
+        }
+    }
+
+    /// Adds a wait, its time divided between the threads that it was for.
+    fn charge(&mut self, wait: &LockWait, window: Window, outs: &Outs) {
+        let clip = |start: i64, end: i64| {
+            let clipped = window.clip(start, end);
+            clipped.map_or(0, |(start, end)| end.saturating_sub(start))
+        };
+        let length = clip(wait.start, wait.end);
+        self.waits.add(length, wait.end);
+        self.waiters
+            .entry(wait.tid)
+            .or_default()
+            .add(length, wait.end);
+        match wait.ended {
+            Ended::Woken => {}
+            Ended::TimedOut => self.timed_out += 1,
+            Ended::Interrupted => self.interrupted += 1,
+            Ended::Open => self.open += 1,
+        }
+        if let Some(stack) = wait.stack {
+            self.wait_stacks
+                .entry(stack)
+                .or_default()
+                .add(length, wait.end);
+        }
+        let until = wait.wake.map_or(wait.end, |wake| wake.ts);
+        self.wake_ns = self.wake_ns.saturating_add(clip(until, wait.end));
+        let parts = self.parts(wait, until);
+        // The wait counts once, for the thread that ended it.
+        let last = parts.len().saturating_sub(1);
+        for (index, (start, end, holder)) in parts.into_iter().enumerate() {
+            let edge = self.edges.entry((wait.tid, holder)).or_default();
+            edge.more(clip(start, end), end);
+            edge.count += u64::from(index == last);
+            let out = holder.tid.and_then(|tid| outs.last(tid, start, end));
+            if let Some((_, Some(stack))) = out {
+                let stack = self.holder_stacks.entry(stack).or_default();
+                stack.add(clip(start, end), end);
+            }
+        }
+    }
+
+    /// Whom a wait was for, from its start to `until`, without a gap.
+    fn parts(&self, wait: &LockWait, until: i64) -> Vec<(i64, i64, Holder)> {
+        let mut parts = Vec::new();
+        let mut at = wait.start;
+        if !wait.place.operation.is_exclusive() {
+            let holder = wait.wake.map_or(Holder::NOBODY, Holder::who_woke);
+            return vec![(at, until, holder)];
+        }
+        if self.forgotten > at {
+            let end = self.forgotten.min(until);
+            parts.push((at, end, Holder::NOBODY));
+            at = end;
+        }
+        let first = self.releases.partition_point(|release| release.ts <= at);
+        let mut rest = Holder::NOBODY;
+        for release in self.releases.iter().skip(first) {
+            if release.ts > until {
+                break;
+            }
+            parts.push((at, release.ts, release.holder));
+            at = release.ts;
+            rest = Holder {
+                tid: Some(release.next),
+                confidence: Confidence::Low,
+            };
+        }
+        if at < until || parts.is_empty() {
+            let own = rest.tid == Some(wait.tid);
+            parts.push((at, until, if own { Holder::NOBODY } else { rest }));
+        }
+        parts
+    }
+
+    /// Takes in what was collected of the same lock under another address.
+    fn absorb(&mut self, other: Lock) {
+        fn add<K: Ord>(to: &mut BTreeMap<K, Tally>, from: BTreeMap<K, Tally>) {
+            for (key, tally) in from {
+                merge(to.entry(key).or_default(), tally);
+            }
+        }
+        fn merge(to: &mut Tally, from: Tally) {
+            to.count += from.count;
+            to.ns = to.ns.saturating_add(from.ns);
+            to.max_ns = to.max_ns.max(from.max_ns);
+            to.at = to.at.max(from.at);
+        }
+        self.places.extend(other.places);
+        for (kind, count) in other.kinds {
+            *self.kinds.entry(kind).or_default() += count;
+        }
+        self.shared |= other.shared;
+        merge(&mut self.waits, other.waits);
+        self.missed += other.missed;
+        self.timed_out += other.timed_out;
+        self.interrupted += other.interrupted;
+        self.open += other.open;
+        self.wake_ns = self.wake_ns.saturating_add(other.wake_ns);
+        add(&mut self.waiters, other.waiters);
+        add(&mut self.edges, other.edges);
+        add(&mut self.holds, other.holds);
+        add(&mut self.wait_stacks, other.wait_stacks);
+        add(&mut self.holder_stacks, other.holder_stacks);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::recent::Recent;
+
+    const ALL: Window = Window { from: 0, to: 1_000 };
+
+    fn wait(tid: u32, start: i64, end: i64, waker: Option<(i64, u32)>) -> LockWait {
+        LockWait {
+            tid,
+            place: LockPlace {
+                pid: 1,
+                pid_start: 0,
+                address: 0xbeef,
+                operation: LockKind::Mutex,
+            },
+            shared: false,
+            kind: LockKind::Mutex,
+            start,
+            end,
+            ended: if waker.is_some() {
+                Ended::Woken
+            } else {
+                Ended::TimedOut
+            },
+            wake: waker.map(|(ts, tid)| LockWake {
+                ts,
+                tid,
+                certain: true,
+                elsewhere: None,
+            }),
+            stack: None,
+            selected: true,
+        }
+    }
+
+    fn table(batches: Vec<Vec<LockWait>>, let_go: Vec<LetGo>, window: Window) -> Vec<Lock> {
+        let outs = Recent::new(1);
+        let mut table = LockTable::new(window);
+        let mut let_go = Some(let_go);
+        for waits in batches.into_iter().chain([vec![], vec![]]) {
+            table.add(Batch {
+                waits,
+                let_go: let_go.take().unwrap_or_default(),
+                missed: BTreeMap::new(),
+                outs: &outs,
+            });
+        }
+        table.into_locks()
+    }
+
+    /// Waiter, holder, time.
+    fn edges(lock: &Lock) -> Vec<(u32, Option<u32>, i64)> {
+        let edges = lock.edges.iter();
+        edges
+            .map(|((waiter, holder), tally)| (*waiter, holder.tid, tally.ns))
+            .collect()
+    }
+
+    /// ```text
+    /// 7 ████████ holds ██│
+    /// 8    │ waits       ├██ holds ██│
+    /// 9        │ waits for 7 │ for 8 ├██│
+    ///   0  10  20        100         150
+    /// ```
+    #[test]
+    fn a_wait_is_divided_between_those_who_held_the_lock() {
+        let first = wait(8, 10, 103, Some((100, 7)));
+        let second = wait(9, 20, 155, Some((150, 8)));
+        let went = LetGo {
+            ts: 149,
+            tid: 8,
+            pid: 1,
+            address: 0xbeef,
+        };
+        // The order of rows does not matter: the later release may come first.
+        let locks = table(vec![vec![second], vec![first]], vec![], ALL);
+        assert_eq!(
+            edges(&locks[0]),
+            [(8, Some(7), 90), (9, Some(7), 80), (9, Some(8), 50)]
+        );
+        assert_eq!((locks[0].waits.ns, locks[0].wake_ns), (93 + 135, 3 + 5));
+        let locks = table(vec![vec![first, second]], vec![went], ALL);
+        let holds: Vec<_> = locks[0].holds.iter().map(|(tid, t)| (*tid, t.ns)).collect();
+        assert_eq!(holds, [(8, 149 - 103)]);
+    }
+
+    #[test]
+    fn who_was_let_in_last_may_still_hold_it() {
+        let locks = table(
+            vec![vec![
+                wait(8, 10, 103, Some((100, 7))),
+                wait(9, 20, 200, None),
+            ]],
+            vec![],
+            ALL,
+        );
+        let of_nine: Vec<_> = locks[0].edges.keys().filter(|(tid, _)| *tid == 9).collect();
+        let low = Holder {
+            tid: Some(8),
+            confidence: Confidence::Low,
+        };
+        assert_eq!(of_nine.last().unwrap().1, low);
+        assert_eq!(locks[0].timed_out, 1);
+    }
+
+    #[test]
+    fn all_parts_add_up_whatever_happens() {
+        let mut seed = 42u64;
+        let mut random = move |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) % below
+        };
+        for round in 0..300 {
+            let mut waits = || {
+                let some = 0..random(30);
+                some.map(|_| {
+                    let start = random(900) as i64;
+                    let woken = start + random(100) as i64;
+                    let waker = (random(5) > 0).then(|| (woken, random(6) as u32));
+                    wait(random(6) as u32, start, woken + random(20) as i64, waker)
+                })
+                .collect::<Vec<_>>()
+            };
+            let batches = vec![waits(), waits(), waits()];
+            let window = Window { from: 100, to: 800 };
+            for lock in table(batches, vec![], window) {
+                let charged: i64 = lock.edges.values().map(|tally| tally.ns).sum();
+                let ended: u64 = lock.edges.values().map(|tally| tally.count).sum();
+                assert_eq!(charged + lock.wake_ns, lock.waits.ns, "round {round}");
+                assert_eq!(ended, lock.waits.count);
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What a futex call says of the lock behind it.
+//!
+//! The kernel knows words in memory, not locks. But each kind of lock uses them in its own way; the
+//! ways here are those of glibc since 2.34 (`nptl/`, `sysdeps/nptl/lowlevellock*.h`):
+//!
+//! | lock | waits by | with the value |
+//! | --- | --- | --- |
+//! | mutex | `WAIT`; with a timeout `WAIT_BITSET` | 2: locked, and somebody waits |
+//! | mutex with priority inheritance | `LOCK_PI`, `LOCK_PI2` | |
+//! | read-write lock | `WAIT_BITSET`, `CLOCK_REALTIME` even without a timeout | 2 or 3: a phase, and somebody waits |
+//! | condition variable, semaphore | `WAIT_BITSET`, likewise | 0: no signal, no token |
+//! | barrier | `WAIT` | the number of the round |
+//! | `pthread_join` | `WAIT_BITSET` on a word that is not private | the tid |
+//!
+//! Other libraries may use the same operations otherwise, so what the stack says goes first.
+
+use serde::{Serialize, Serializer};
+
+const WAIT: u64 = 0;
+const WAKE: u64 = 1;
+const REQUEUE: u64 = 3;
+const CMP_REQUEUE: u64 = 4;
+const WAKE_OP: u64 = 5;
+const LOCK_PI: u64 = 6;
+const UNLOCK_PI: u64 = 7;
+const WAIT_BITSET: u64 = 9;
+const WAKE_BITSET: u64 = 10;
+const WAIT_REQUEUE_PI: u64 = 11;
+const CMP_REQUEUE_PI: u64 = 12;
+const LOCK_PI2: u64 = 13;
+const PRIVATE: u64 = 128;
+const CLOCK_REALTIME: u64 = 256;
+
+/// A kind of lock, as far as it can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LockKind {
+    /// One thread holds it at a time.
+    Mutex,
+    /// The same, and the kernel lends the holder the waiters' priority.
+    PiMutex,
+    /// Held by one writer or several readers.
+    Rwlock,
+    /// Threads wait for a signal of another one.
+    Condvar,
+    /// Threads wait for a token.
+    Semaphore,
+    /// One of the two: glibc waits for both in the same way.
+    CondvarOrSemaphore,
+    /// Threads wait until all are there.
+    Barrier,
+    /// A thread waits for another to end.
+    Join,
+    /// A word that is waited on, for a purpose that is not known.
+    Futex,
+}
+
+impl LockKind {
+    /// Its name in reports.
+    pub fn word(self) -> &'static str {
+        match self {
+            LockKind::Mutex => "mutex",
+            LockKind::PiMutex => "pi_mutex",
+            LockKind::Rwlock => "rwlock",
+            LockKind::Condvar => "condvar",
+            LockKind::Semaphore => "semaphore",
+            LockKind::CondvarOrSemaphore => "condvar_or_semaphore",
+            LockKind::Barrier => "barrier",
+            LockKind::Join => "join",
+            LockKind::Futex => "futex",
+        }
+    }
+
+    /// Whether one thread has it at a time, so that who lets go of it is who held it.
+    pub fn is_exclusive(self) -> bool {
+        matches!(self, LockKind::Mutex | LockKind::PiMutex)
+    }
+
+    /// The kind that a function of the stack names, innermost first.
+    pub fn of_functions<'a>(functions: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        let kinds = [
+            ("pthread_cond_", LockKind::Condvar),
+            ("sem_wait", LockKind::Semaphore),
+            ("sem_timedwait", LockKind::Semaphore),
+            ("sem_clockwait", LockKind::Semaphore),
+            ("pthread_rwlock_", LockKind::Rwlock),
+            ("pthread_barrier_", LockKind::Barrier),
+            ("pthread_mutex_", LockKind::Mutex),
+            ("lll_lock_wait", LockKind::Mutex),
+            ("pthread_join", LockKind::Join),
+            ("pthread_clockjoin", LockKind::Join),
+        ];
+        functions.into_iter().find_map(|function| {
+            let named = kinds.iter().find(|(part, _)| function.contains(part));
+            named.map(|(_, kind)| *kind)
+        })
+    }
+}
+
+impl Serialize for LockKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
+    }
+}
+
+/// What a call does to the word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Waits on it, as this kind of lock does.
+    Wait(LockKind),
+    /// Wakes threads that wait on it, or hands it on.
+    Wake,
+}
+
+/// A futex call, understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FutexCall {
+    /// The word that stands for the lock: of those that one lock may use, always the same.
+    pub word: u64,
+    /// Whether only threads of one process use it.
+    pub private: bool,
+    /// What the call does.
+    pub action: Action,
+}
+
+impl FutexCall {
+    /// Understands `futex(2)` by its first four arguments; `None` if it neither waits nor wakes.
+    pub fn new([word, op, value, timeout]: [u64; 4]) -> Option<Self> {
+        let private = op & PRIVATE != 0;
+        // The argument is an int: the upper half of the register may hold anything.
+        let value = value & 0xffff_ffff;
+        let realtime = op & CLOCK_REALTIME != 0;
+        let action = match op & 0x7f {
+            WAIT if value == 2 => Action::Wait(LockKind::Mutex),
+            WAIT => Action::Wait(LockKind::Futex),
+            LOCK_PI | LOCK_PI2 => Action::Wait(LockKind::PiMutex),
+            WAIT_REQUEUE_PI => Action::Wait(LockKind::Condvar),
+            WAIT_BITSET => Action::Wait(match value {
+                0 => LockKind::CondvarOrSemaphore,
+                2 | 3 if realtime && timeout == 0 => LockKind::Rwlock,
+                2 => LockKind::Mutex,
+                3 if realtime => LockKind::Rwlock,
+                _ if realtime && !private => LockKind::Join,
+                _ => LockKind::Futex,
+            }),
+            WAKE | WAKE_BITSET | WAKE_OP | REQUEUE | CMP_REQUEUE | CMP_REQUEUE_PI | UNLOCK_PI => {
+                Action::Wake
+            }
+            _ => return None,
+        };
+        Some(Self {
+            word,
+            private,
+            action,
+        })
+    }
+
+    /// The word under which waits of this kind are counted. Condition variables and read-write locks
+    /// have two, side by side at a multiple of eight, and use them in turn.
+    pub fn home(word: u64, kind: LockKind) -> u64 {
+        match kind {
+            LockKind::Condvar | LockKind::CondvarOrSemaphore | LockKind::Rwlock => word & !7,
+            _ => word,
+        }
+    }
+
+    /// Whether only the second word of a condition variable can lie there: a semaphore has one word, at
+    /// a multiple of eight.
+    pub fn is_second_word(word: u64) -> bool {
+        word % 8 == 4
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_tell_kinds_apart() {
+        use LockKind::*;
+        let wait = |kind| Some(Action::Wait(kind));
+        let cases = [
+            ([8, 128, 2, 0], wait(Mutex)),
+            ([8, 0, 2, 0], wait(Mutex)),
+            ([8, 128, 17, 0], wait(Futex)),
+            ([8, 9 | 128 | 256, 2, 0x7f00], wait(Mutex)),
+            ([8, 9 | 128 | 256, 2, 0], wait(Rwlock)),
+            ([8, 9 | 128 | 256, 3, 0], wait(Rwlock)),
+            ([8, 9 | 128, 3, 0], wait(Futex)),
+            ([8, 9 | 128 | 256, 0, 0], wait(CondvarOrSemaphore)),
+            ([8, 9 | 128, 0xdead_0000_0000, 0], wait(CondvarOrSemaphore)),
+            ([8, 9 | 256, 4711, 0], wait(Join)),
+            ([8, 6 | 128, 0, 0], wait(PiMutex)),
+            ([8, 11 | 128, 0, 0], wait(Condvar)),
+            ([8, 1 | 128, 1, 0], Some(Action::Wake)),
+            ([8, 7 | 128, 0, 0], Some(Action::Wake)),
+            ([8, 2, 0, 0], None),
+            ([8, 99, 0, 0], None),
+        ];
+        for (args, action) in cases {
+            let call = FutexCall::new(args);
+            assert_eq!(call.map(|call| call.action), action, "{args:?}");
+        }
+        assert!(FutexCall::new([8, 128, 2, 0]).unwrap().private);
+        assert_eq!(FutexCall::home(12, CondvarOrSemaphore), 8);
+        assert_eq!(FutexCall::home(12, Mutex), 12);
+    }
+
+    #[test]
+    fn functions_name_kinds() {
+        let stack = ["futex_wait", "__GI___lll_lock_wait", "main"];
+        assert_eq!(LockKind::of_functions(stack), Some(LockKind::Mutex));
+        let stack = ["__new_sem_wait_slow64", "pthread_cond_wait"];
+        assert_eq!(LockKind::of_functions(stack), Some(LockKind::Semaphore));
+        assert_eq!(LockKind::of_functions(["__futex_abstimed"]), None);
+    }
+}
