@@ -5,6 +5,7 @@ pub mod check;
 pub mod events;
 pub mod flame;
 pub mod flow;
+pub mod flow_tcp;
 pub mod info;
 pub mod rpc;
 pub mod rpc_breakdown;
