@@ -127,6 +127,7 @@ enum kd_task_event {
 	KD_TASK_EXIT = 5,
 	KD_TASK_MET = 6, /* not of the target; named because it met one that is */
 	KD_TASK_END = 7, /* alive when recording ends */
+	KD_TASK_LOOK = 8, /* looked at again while recording; valid as with FOUND */
 };
 
 /* head.flags is enum kd_task_event. head.tid is the thread itself. */

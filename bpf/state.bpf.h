@@ -32,6 +32,21 @@ static __always_inline void end_task(struct task_struct *task)
 	emit_task(task, KD_TASK_END, true);
 }
 
+/* A file of the capture begins: it is to know the state of threads that may not move within it. */
+static __always_inline void look_at_task(struct task_struct *task)
+{
+	struct thread_state *state = bpf_task_storage_get(&threads, task, NULL, 0);
+	struct kd_task record;
+
+	if (!state || !state->target)
+		return;
+	fill_task(&record, task, KD_TASK_LOOK);
+	record.target = true;
+	if (state->enter_ts)
+		record.syscall = state->nr;
+	send(&record.head, sizeof(record));
+}
+
 SEC("iter/task")
 int iter_tasks(struct bpf_iter__task *ctx)
 {
@@ -41,6 +56,8 @@ int iter_tasks(struct bpf_iter__task *ctx)
 		return 0;
 	if (iter_phase == PHASE_FIND)
 		find_task(task);
+	else if (iter_phase == PHASE_LOOK)
+		look_at_task(task);
 	else
 		end_task(task);
 	return 0;

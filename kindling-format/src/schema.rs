@@ -551,7 +551,7 @@ table! {
         /// Its name from `ts` on.
         comm: String, Dict;
         /// The kernel's state bits at `ts` (`task_struct.__state`), if it was looked up: 0 is
-        /// running or runnable. Given when recording begins.
+        /// running or runnable. Given when a capture begins.
         state: Option<u32>, Dict;
         /// Whether it held a CPU at `ts`, if it was looked up.
         on_cpu: Option<bool>, Dict;

@@ -1,12 +1,15 @@
 //! What one segment will hold: columns that are filled straight from the rings.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use kindling_format::schema::{
-    Argument, ArgumentColumns, BlockColumns, Clock, ClockColumns, Direction, FaultColumns,
-    FileColumns, IoUringColumns, LossColumns, MigrationColumns, Mode, OverheadColumns, Payload,
-    PayloadColumns, ProcessColumns, Sample, SampleColumns, Switch, SwitchColumns, Syscall,
-    SyscallColumns, TcpColumns, ThreadColumns, Wakeup, WakeupColumns,
+use kindling_format::{
+    header::Moment,
+    schema::{
+        Argument, ArgumentColumns, BlockColumns, Clock, ClockColumns, Direction, FaultColumns,
+        FileColumns, IoUringColumns, LossColumns, MigrationColumns, Mode, OverheadColumns, Payload,
+        PayloadColumns, ProcessColumns, Sample, SampleColumns, Switch, SwitchColumns, Syscall,
+        SyscallColumns, TcpColumns, ThreadColumns, Wakeup, WakeupColumns,
+    },
 };
 
 use crate::{
@@ -38,6 +41,8 @@ const NO_SYSCALL: u16 = 0xffff;
 pub(crate) struct RawStack {
     /// Its id in the capture.
     pub(crate) id: u32,
+    /// Whether later rows name it too: the kernel side sends it once.
+    pub(crate) is_shared: bool,
     pub(crate) ts: i64,
     pub(crate) pid: u32,
     /// Kernel addresses, innermost first.
@@ -75,6 +80,8 @@ pub(crate) struct Batch {
     pub(crate) losses: LossColumns,
     pub(crate) overhead: OverheadColumns,
     pub(crate) code: Code,
+    /// When the batch was cut: it has what was drained before.
+    pub(crate) cut_at: Option<Moment>,
 }
 
 /// Where code was and ran, not named yet.
@@ -110,7 +117,7 @@ impl Batch {
     }
 
     /// Adds a reading of the clocks.
-    pub(crate) fn clock(&mut self, moment: kindling_format::header::Moment) {
+    pub(crate) fn clock(&mut self, moment: Moment) {
         self.clock.push(Clock {
             ts: moment.monotonic_ns,
             boottime_ns: moment.boottime_ns,
@@ -129,6 +136,8 @@ pub(crate) struct Drain {
     headers: Option<HeaderMask>,
     paths: Option<PathMask>,
     stack_ids: HashMap<u64, u32>,
+    /// Stacks that were sent, by the same hash.
+    sent_stacks: HashSet<u64>,
     last_stack_id: u32,
     sample_period_ns: i64,
     /// Records taken from the rings so far.
@@ -151,6 +160,13 @@ impl Drain {
             paths,
             ..Self::default()
         }
+    }
+
+    /// Adds what is known of all that is alive and open once more, for a file that begins.
+    pub(crate) fn repeat(&mut self) {
+        let batch = &mut self.batch;
+        self.lives.repeat(&mut batch.processes, &mut batch.threads);
+        self.files.repeat(&mut batch.files);
     }
 
     /// Takes in one record from a ring.
@@ -262,13 +278,14 @@ impl Drain {
     fn stack(&mut self, bytes: &[u8]) -> Option<()> {
         let record = Record::<layout::kd_stack>::split(bytes)?;
         let hash: u64 = get!(record, kd_stack, hash);
-        let known = self.stack_ids.contains_key(&hash);
-        // The kernel side forgets old stacks and then sends them again.
-        if let (false, Some(id)) = (known, self.stack_id(hash)) {
+        // The kernel side forgets old stacks and then sends them again. A row of another CPU may have
+        // named the stack before it was sent.
+        if let (true, Some(id)) = (self.sent_stacks.insert(hash), self.stack_id(hash)) {
             let mut addresses = numbers(record.rest);
             let kernel = usize::from(get!(record, kd_stack, kernel));
             self.batch.code.stacks.push(RawStack {
                 id,
+                is_shared: true,
                 ts: get!(record, kd_stack, head.ts) as i64,
                 pid: get!(record, kd_stack, pid),
                 kernel: addresses.by_ref().take(kernel).collect(),
@@ -409,6 +426,7 @@ impl Drain {
         self.last_stack_id += 1;
         self.batch.code.stacks.push(RawStack {
             id: self.last_stack_id,
+            is_shared: false,
             ts: get!(record, kd_sample, head.ts) as i64,
             pid: get!(record, kd_sample, pid),
             kernel: numbers(kernel).collect(),

@@ -30,6 +30,7 @@ Examples:
   kindling-record --comm nginx --container web      a union; later ones too, until Ctrl-C
   kindling-record --no-payload --all -d 2s -o a.kndl
   kindling-record -o - --pid 812 -d 5s | ssh laptop 'cat > redis.kndl'
+  kindling-record --rotate 256M --keep 8 -o web.kndl --pid 812
   kindling-record doctor                           what this host can record
 
 Exit codes: 0 recorded, 1 failed, 2 wrong usage, 3 recorded, but events were lost.";
@@ -124,6 +125,15 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) fsync: Option<Duration>,
 
+    /// Begin another file after this size or time, for example 256M, 60s or 256M,10m: FILE becomes
+    /// FILE.000000.kndl and so on, each complete by itself; kindling-replay merge puts them together.
+    #[arg(long, value_name = "SIZE|TIME", value_delimiter = ',', value_parser = parse_rotation)]
+    pub(crate) rotate: Vec<Rotation>,
+
+    /// With --rotate, keep only the newest N files.
+    #[arg(long, value_name = "N", requires = "rotate", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) keep: Option<u32>,
+
     /// Record sources that are left out otherwise, or leave out others: +block, +faults,
     /// +migrations, -samples, … (`kindling-record doctor` lists all).
     #[arg(
@@ -183,6 +193,28 @@ fn parse_percent(text: &str) -> Result<f64, String> {
         Ok(percent)
     } else {
         Err("it must be more than 0 %".into())
+    }
+}
+
+/// When a file is long enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rotation {
+    Bytes(u64),
+    Time(Duration),
+}
+
+/// A size ends with `K`, `M` or `G`, a time with a small letter; `m` is minutes.
+fn parse_rotation(text: &str) -> Result<Rotation, String> {
+    let is_size = text.ends_with(['K', 'M', 'G', 'B']);
+    let rotation = match is_size {
+        true => Rotation::Bytes(parse_size(text)?),
+        false => Rotation::Time(parse_duration(text)?),
+    };
+    match rotation {
+        Rotation::Bytes(0) | Rotation::Time(Duration::ZERO) => {
+            Err("expected more than nothing, for example 256M or 60s".into())
+        }
+        rotation => Ok(rotation),
     }
 }
 
@@ -255,6 +287,17 @@ mod tests {
         assert_eq!(parse_percent("3%"), Ok(3.0));
         assert_eq!(parse_percent("0.5"), Ok(0.5));
         assert!(parse_percent("0").is_err() && parse_percent("much").is_err());
+    }
+
+    #[test]
+    fn files_are_rotated_by_size_and_time() {
+        let mebibytes = Rotation::Bytes(256 << 20);
+        let minutes = Rotation::Time(Duration::from_secs(120));
+        assert_eq!(parse_rotation("256M"), Ok(mebibytes));
+        assert_eq!(parse_rotation("2m"), Ok(minutes));
+        assert!(parse_rotation("0s").is_err());
+        let cli = Cli::parse_from(["kindling-record", "--rotate", "256M,2m", "--all"]);
+        assert_eq!(cli.record.rotate, [mebibytes, minutes]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use crate::{
-    cli::{RecordArgs, Redact},
+    cli::{RecordArgs, Redact, Rotation},
     limits::Limits,
     logs::{self, LogPattern, parse_log},
     privileges::{User, parse_user},
@@ -17,6 +17,15 @@ use crate::{
 pub(crate) enum Destination {
     File(PathBuf),
     Stdout,
+}
+
+impl std::fmt::Display for Destination {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Destination::File(path) => path.display().fmt(f),
+            Destination::Stdout => f.write_str("standard output"),
+        }
+    }
 }
 
 /// A recording that makes sense.
@@ -46,6 +55,10 @@ pub(crate) struct RecordConfig {
     pub(crate) flush: Duration,
     /// How often written bytes are forced to the disk; `None` leaves it to the operating system.
     pub(crate) fsync: Option<Duration>,
+    /// When another file begins; never, if empty.
+    pub(crate) rotate: Vec<Rotation>,
+    /// How many files are kept; `None` for all.
+    pub(crate) keep: Option<u32>,
 }
 
 /// A command line that asks for nothing that can be done.
@@ -63,6 +76,8 @@ pub(crate) enum UsageError {
     ManyLogs,
     #[error("standard output is a terminal: redirect it, or name a file with -o")]
     Terminal,
+    #[error("--rotate writes several files: name them with -o FILE, not -o -")]
+    RotatedPipe,
 }
 
 impl UsageError {
@@ -116,6 +131,8 @@ impl RecordConfig {
             buffer_bytes: args.buffer,
             flush: args.flush,
             fsync: args.fsync,
+            rotate: args.rotate.clone(),
+            keep: args.keep,
         })
     }
 
@@ -155,6 +172,9 @@ fn user(name: &str) -> Result<User, UsageError> {
 fn destination(args: &RecordArgs) -> Result<Destination, UsageError> {
     if args.output.as_os_str() != "-" {
         return Ok(Destination::File(args.output.clone()));
+    }
+    if !args.rotate.is_empty() {
+        return Err(UsageError::RotatedPipe);
     }
     if std::io::IsTerminal::is_terminal(&std::io::stdout()) {
         return Err(UsageError::Terminal);

@@ -97,6 +97,8 @@ fn trial() -> RecordConfig {
         buffer_bytes: 1 << 20,
         flush: std::time::Duration::from_secs(1),
         fsync: None,
+        rotate: Vec::new(),
+        keep: None,
     }
 }
 

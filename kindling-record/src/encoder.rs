@@ -1,10 +1,12 @@
 //! The thread that turns batches into segments and writes them, away from the rings.
 
 use std::{
+    collections::VecDeque,
+    io::ErrorKind,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel},
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -13,6 +15,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use kindling_format::{
     CaptureWriter, EncodedMember, FormatError, Header, Summary,
+    header::Moment,
     schema::{
         Argument, Block, Clock, Fault, File, IoUring, Loss, Migration, Overhead, Payload, Process,
         Sample, Switch, Syscall, Table, Tcp, Thread, Wakeup,
@@ -20,9 +23,9 @@ use kindling_format::{
 };
 
 use crate::{
-    batch::{Batch, Code},
+    batch::Batch,
+    namer::{Named, Namer},
     output::Output,
-    symbols::Symbols,
 };
 
 /// Batches that may wait: enough for a slow disk's hiccup, little enough to bound the memory. When
@@ -31,11 +34,47 @@ const QUEUE: usize = 4;
 /// Below interactive programs, so that a busy host's own work comes first.
 const NICENESS: i32 = 10;
 
+/// A capture that is about to be written: all of the recording, or the next piece of it.
+pub(crate) struct NewPart {
+    pub(crate) output: Output,
+    pub(crate) header: Header,
+}
+
+/// How a recording is written.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct WriteOptions {
+    /// How often written bytes are forced to the disk.
+    pub(crate) fsync: Option<Duration>,
+    /// Whether there may be more parts than one: then each repeats the code of those before.
+    pub(crate) has_parts: bool,
+}
+
+enum Message {
+    Batch(Box<Batch>),
+    /// The current part ends so, and another begins.
+    Next(Box<(Summary, NewPart)>),
+}
+
 /// The encoder, running.
 pub(crate) struct Encoder {
-    batches: Option<SyncSender<Batch>>,
-    written_bytes: Arc<AtomicU64>,
-    thread: JoinHandle<Result<CaptureWriter<Output>>>,
+    messages: Option<SyncSender<Message>>,
+    shared: Arc<Shared>,
+    thread: JoinHandle<Result<Parts>>,
+}
+
+/// What the encoder's thread tells while it runs.
+#[derive(Debug, Default)]
+struct Shared {
+    written_bytes: AtomicU64,
+    is_full: AtomicBool,
+}
+
+/// What was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) size_bytes: u64,
+    /// If the disk was full: up to when events were written.
+    pub(crate) full_at: Option<Moment>,
 }
 
 impl Encoder {
@@ -43,133 +82,267 @@ impl Encoder {
     ///
     /// # Errors
     /// If the header cannot be written.
-    pub(crate) fn start(output: Output, header: &Header, fsync: Option<Duration>) -> Result<Self> {
-        let mut writer = CaptureWriter::new(output, header).context("cannot write the capture")?;
-        writer.flush().context("cannot write the capture")?;
-        let (batches, waiting) = sync_channel(QUEUE);
-        let written_bytes = Arc::new(AtomicU64::new(writer.written_bytes()));
-        let written = Arc::clone(&written_bytes);
+    pub(crate) fn start(first: NewPart, options: WriteOptions) -> Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let start = first.header.start;
+        let mut parts = Parts {
+            open: VecDeque::new(),
+            namer: Namer::start(options.has_parts),
+            options,
+            synced: Instant::now(),
+            last_cut: start,
+            ended_bytes: 0,
+            shared: Arc::clone(&shared),
+        };
+        parts.begin(first)?;
+        parts.tell();
+        let (messages, waiting) = sync_channel(QUEUE);
         let thread = std::thread::spawn(move || {
             // Threads have a niceness of their own; not being allowed to change it is no failure.
             let _ = rustix::process::setpriority_process(None, NICENESS);
-            write_all(writer, &waiting, &written, fsync)
+            parts.write_all(&waiting)?;
+            Ok(parts)
         });
         Ok(Self {
-            batches: Some(batches),
-            written_bytes,
+            messages: Some(messages),
+            shared,
             thread,
         })
     }
 
-    /// Hands over a batch; waits if the queue is full. `false` if the encoder has failed.
+    /// Hands over a batch; waits if the queue is full. `false` if nothing can be written any more.
     pub(crate) fn send(&self, batch: Batch) -> bool {
-        self.batches
-            .as_ref()
-            .is_some_and(|batches| batches.send(batch).is_ok())
+        self.message(Message::Batch(Box::new(batch)))
     }
 
-    /// Bytes written so far.
+    /// Ends the current part with `summary` and begins another; `false` likewise.
+    pub(crate) fn next_part(&self, summary: Summary, next: NewPart) -> bool {
+        self.message(Message::Next(Box::new((summary, next))))
+    }
+
+    fn message(&self, message: Message) -> bool {
+        let messages = self.messages.as_ref();
+        messages.is_some_and(|messages| messages.send(message).is_ok())
+    }
+
+    /// Bytes written so far, to all parts.
     pub(crate) fn written_bytes(&self) -> u64 {
-        self.written_bytes.load(Ordering::Relaxed)
+        self.shared.written_bytes.load(Ordering::Relaxed)
     }
 
-    /// Writes what is left, and the end of the capture. Returns its size in bytes.
+    /// Whether the encoder stopped because the disk is full.
+    pub(crate) fn is_full(&self) -> bool {
+        self.shared.is_full.load(Ordering::Relaxed)
+    }
+
+    /// Writes what is left, and the end of the capture.
     ///
     /// # Errors
     /// What went wrong while writing, now or earlier.
-    pub(crate) fn finish(mut self, summary: &Summary) -> Result<u64> {
-        self.batches = None;
-        let writer = self
+    pub(crate) fn finish(mut self, summary: Summary) -> Result<Written> {
+        self.messages = None;
+        let parts = self
             .thread
             .join()
             .map_err(|_| anyhow!("the encoder thread failed"))??;
-        let before = writer.written_bytes();
-        writer
-            .finish(summary)
-            .context("cannot write the end of the capture")?;
-        Ok(before)
+        let is_full = self.shared.is_full.load(Ordering::Relaxed);
+        let full_at = is_full.then_some(parts.last_cut);
+        let summary = Summary {
+            end: full_at.unwrap_or(summary.end),
+            ..summary
+        };
+        let size_bytes = parts.finish(summary)?;
+        Ok(Written {
+            size_bytes,
+            full_at,
+        })
     }
 }
 
-fn write_all(
-    mut writer: CaptureWriter<Output>,
-    batches: &Receiver<Batch>,
-    written_bytes: &AtomicU64,
-    fsync: Option<Duration>,
-) -> Result<CaptureWriter<Output>> {
-    let mut synced = Instant::now();
-    let mut segment = 0;
-    let namer = Namer::start();
-    for mut batch in batches {
-        namer.send(std::mem::take(&mut batch.code));
-        for member in encode(batch)?.into_iter().chain(namer.ready()?) {
-            writer
-                .append(segment, member)
-                .context("cannot write the capture")?;
+/// The parts that are open: the last one takes the batches, those before it wait for the names of
+/// the code that theirs mention.
+struct Parts {
+    open: VecDeque<Part>,
+    namer: Namer,
+    options: WriteOptions,
+    synced: Instant,
+    /// When the last batch was cut that is written whole.
+    last_cut: Moment,
+    /// Bytes of the parts that are finished.
+    ended_bytes: u64,
+    shared: Arc<Shared>,
+}
+
+impl Parts {
+    fn write_all(&mut self, messages: &Receiver<Message>) -> Result<()> {
+        for message in messages {
+            let written = match message {
+                Message::Batch(batch) => self.write(*batch),
+                Message::Next(next) => {
+                    let (summary, next) = *next;
+                    self.namer.next_part();
+                    if let Some(part) = self.open.back_mut() {
+                        part.summary = Some(summary);
+                    }
+                    self.begin(next)
+                }
+            };
+            match written.and_then(|()| self.write_named()) {
+                Err(error) if is_full(&error) => {
+                    self.shared.is_full.store(true, Ordering::Relaxed);
+                    return self.make_room();
+                }
+                other => other?,
+            }
+            self.tell();
         }
-        segment += 1;
-        writer.flush().context("cannot write the capture")?;
-        if fsync.is_some_and(|interval| synced.elapsed() >= interval) {
-            writer
-                .get_ref()
+        Ok(())
+    }
+
+    fn begin(&mut self, part: NewPart) -> Result<()> {
+        let mut writer = CaptureWriter::new(part.output, &part.header).context(CANNOT_WRITE)?;
+        writer.flush().context(CANNOT_WRITE)?;
+        self.open.push_back(Part {
+            writer,
+            segment: 0,
+            summary: None,
+        });
+        Ok(())
+    }
+
+    fn write(&mut self, mut batch: Batch) -> Result<()> {
+        self.namer.send(std::mem::take(&mut batch.code));
+        let cut_at = batch.cut_at;
+        let members = encode(batch)?;
+        let Some(part) = self.open.back_mut() else {
+            return Ok(());
+        };
+        part.append(members)?;
+        let due = |interval| self.synced.elapsed() >= interval;
+        if self.options.fsync.is_some_and(due) {
+            let synced = part.writer.get_ref().sync();
+            synced.context("cannot force the capture to the disk")?;
+            self.synced = Instant::now();
+        }
+        self.last_cut = cut_at.unwrap_or(self.last_cut);
+        Ok(())
+    }
+
+    /// Writes the names that are ready.
+    fn write_named(&mut self) -> Result<()> {
+        while let Some(named) = self.namer.ready()? {
+            self.take_named(named)?;
+        }
+        Ok(())
+    }
+
+    fn take_named(&mut self, named: Named) -> Result<()> {
+        if named.begins_part && self.open.len() > 1 {
+            self.finish_first()?;
+        }
+        match self.open.front_mut() {
+            Some(part) => part.append(named.members),
+            None => Ok(()),
+        }
+    }
+
+    /// Finishes the oldest part, whose code is all named.
+    fn finish_first(&mut self) -> Result<()> {
+        let Some(Part {
+            writer, summary, ..
+        }) = self.open.pop_front()
+        else {
+            return Ok(());
+        };
+        self.ended_bytes += writer.written_bytes();
+        let output = writer.finish(&summary.unwrap_or_default());
+        let output = output.context("cannot write the end of the capture")?;
+        if self.options.fsync.is_some() {
+            output
                 .sync()
                 .context("cannot force the capture to the disk")?;
-            synced = Instant::now();
         }
-        written_bytes.store(writer.written_bytes(), Ordering::Relaxed);
+        Ok(())
     }
-    for members in namer.finish()? {
-        for member in members {
-            writer
-                .append(segment, member)
-                .context("cannot write the capture")?;
+
+    /// Cuts off what was not written whole, so that there is room for the ends of the captures.
+    fn make_room(&mut self) -> Result<()> {
+        for part in &mut self.open {
+            let cut = part.writer.discard_partial(|output, len| output.cut(len));
+            cut.context("cannot cut the capture to its whole members")?;
         }
-        segment += 1;
+        Ok(())
     }
-    Ok(writer)
-}
 
-/// The thread that names code. Reading symbols takes seconds at times; events do not wait for it, so
-/// the names of a segment's stacks come with a later one.
-struct Namer {
-    work: Sender<Code>,
-    named: Receiver<Result<Vec<EncodedMember>, FormatError>>,
-}
-
-impl Namer {
-    fn start() -> Self {
-        let (work, waiting) = channel::<Code>();
-        let (done, named) = channel();
-        std::thread::spawn(move || {
-            let mut symbols = Symbols::new();
-            for code in waiting {
-                if done.send(symbols.rows(code).encode()).is_err() {
-                    return;
-                }
+    /// Ends all parts. Returns their bytes in all.
+    fn finish(mut self, summary: Summary) -> Result<u64> {
+        if let Some(part) = self.open.back_mut() {
+            part.summary = Some(summary);
+        }
+        let is_full_already = self.shared.is_full.load(Ordering::Relaxed);
+        for named in self.namer.finish()? {
+            match self.take_named(named) {
+                // Names of code are worth less than a finished capture.
+                Err(error) if is_full_already && is_full(&error) => self.make_room()?,
+                other => other?,
             }
-        });
-        Self { work, named }
-    }
-
-    fn send(&self, code: Code) {
-        // If the thread has failed, `ready` or `finish` say so: its results end.
-        let _ = self.work.send(code);
-    }
-
-    /// The members of one earlier batch, if they are ready: each table once in a segment.
-    fn ready(&self) -> Result<Vec<EncodedMember>> {
-        match self.named.try_recv() {
-            Ok(members) => Ok(members?),
-            Err(TryRecvError::Empty) => Ok(Vec::new()),
-            Err(TryRecvError::Disconnected) => Err(anyhow!("the thread that names code failed")),
         }
+        while !self.open.is_empty() {
+            self.finish_first()?;
+        }
+        Ok(self.ended_bytes)
     }
 
-    /// The members of all other batches.
-    fn finish(self) -> Result<Vec<Vec<EncodedMember>>> {
-        drop(self.work);
-        Ok(self.named.into_iter().collect::<Result<_, _>>()?)
+    fn tell(&self) {
+        let open = self.open.iter().map(|part| part.writer.written_bytes());
+        let written_bytes = self.ended_bytes + open.sum::<u64>();
+        self.shared
+            .written_bytes
+            .store(written_bytes, Ordering::Relaxed);
     }
+}
+
+const CANNOT_WRITE: &str = "cannot write the capture";
+
+/// A capture that is being written.
+struct Part {
+    writer: CaptureWriter<Output>,
+    segment: u32,
+    /// How it ended, if it did.
+    summary: Option<Summary>,
+}
+
+impl Part {
+    /// Writes a segment, unless it has no rows.
+    fn append(&mut self, members: Vec<EncodedMember>) -> Result<()> {
+        let before = self.writer.written_bytes();
+        for member in members {
+            self.writer
+                .append(self.segment, member)
+                .context(CANNOT_WRITE)?;
+        }
+        if self.writer.written_bytes() > before {
+            self.segment += 1;
+            self.writer.flush().context(CANNOT_WRITE)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether an error says that there is no more room where the capture goes.
+fn is_full(error: &anyhow::Error) -> bool {
+    let mut kinds = error
+        .chain()
+        .filter_map(|cause| match cause.downcast_ref() {
+            Some(FormatError::Io(error)) => Some(error.kind()),
+            _ => None,
+        });
+    kinds.any(|kind| {
+        matches!(
+            kind,
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
+        )
+    })
 }
 
 /// The members of a segment, in the order of the file.

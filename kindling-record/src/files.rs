@@ -66,6 +66,12 @@ impl Files {
         }
         rows.push(file);
     }
+
+    /// Adds the last row of every open file once more, for a capture that begins.
+    pub(crate) fn repeat(&self, rows: &mut FileColumns) {
+        let open = self.open.values().cloned();
+        open.for_each(|file| rows.push(file));
+    }
 }
 
 /// Whether its path is more than the kernel's name for it.

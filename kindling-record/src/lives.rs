@@ -22,6 +22,7 @@ mod event {
     pub(super) const EXIT: u8 = 5;
     pub(super) const MET: u8 = 6;
     pub(super) const END: u8 = 7;
+    pub(super) const LOOK: u8 = 8;
 }
 const NO_SYSCALL: u16 = 0xffff;
 
@@ -123,7 +124,7 @@ impl Lives {
     }
 
     fn thread_row(&self, record: &Record<'_, layout::kd_task>, ts: i64, event: u8) -> Thread {
-        let looked_up = event == event::FOUND;
+        let looked_up = event == event::FOUND || event == event::LOOK;
         let ended = event == event::EXIT || event == event::END;
         let syscall: u16 = get!(record, kd_task, syscall);
         Thread {
@@ -216,6 +217,21 @@ impl Lives {
             hide_args(&mut process.argv);
         }
         process
+    }
+
+    /// Adds the last row of everything that is alive once more, for a file that begins.
+    pub(crate) fn repeat(&self, processes: &mut ProcessColumns, threads: &mut ThreadColumns) {
+        // The encoder puts them in order.
+        let alive = self.processes.values().cloned();
+        alive.for_each(|process| processes.push(process));
+        // What was looked up was so then; a new look follows.
+        let alive = self.threads.values().cloned().map(|thread| Thread {
+            state: None,
+            on_cpu: None,
+            syscall: None,
+            ..thread
+        });
+        alive.for_each(|thread| threads.push(thread));
     }
 
     /// Whether a thread of the target is alive.

@@ -22,7 +22,9 @@ mod limits;
 mod lives;
 mod logs;
 mod mappings;
+mod namer;
 mod output;
+mod parts;
 mod privileges;
 mod probes;
 mod raw;
@@ -48,7 +50,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::{
     cli::{Cli, Command},
-    config::{Destination, RecordConfig},
+    config::RecordConfig,
     session::Outcome,
 };
 
@@ -85,7 +87,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Records and says what came of it; `true` if events were lost.
+/// Records and says what came of it; `true` if events were lost or not written.
 fn record(config: &RecordConfig) -> anyhow::Result<bool> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -93,7 +95,7 @@ fn record(config: &RecordConfig) -> anyhow::Result<bool> {
     }
     let outcome = session::run(config, &stop)?;
     summarize(config, &outcome);
-    Ok(!outcome.lost.is_empty())
+    Ok(!outcome.lost.is_empty() || outcome.full_ns.is_some())
 }
 
 fn summarize(config: &RecordConfig, outcome: &Outcome) {
@@ -105,9 +107,12 @@ fn summarize(config: &RecordConfig, outcome: &Outcome) {
             source.name, source.detail
         );
     }
-    let place = match &config.destination {
-        Destination::File(path) => path.display().to_string(),
-        Destination::Stdout => "standard output".to_owned(),
+    let place = match outcome.parts {
+        1 => config.destination.to_string(),
+        parts => {
+            let last = config.destination.part(parts - 1);
+            format!("{parts} files up to {last}")
+        }
     };
     let lost: Vec<String> = outcome
         .lost
@@ -126,6 +131,13 @@ fn summarize(config: &RecordConfig, outcome: &Outcome) {
         outcome.records,
         outcome.size_bytes as f64 / 1e6,
     );
+    if let Some(full_ns) = outcome.full_ns {
+        let _ = writeln!(
+            err,
+            "kindling-record: the disk is full: events are recorded up to {:.1} s after the start",
+            full_ns as f64 / 1e9
+        );
+    }
 }
 
 fn report(error: &dyn std::fmt::Display) {

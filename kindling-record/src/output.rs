@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufWriter, Write},
+    io::{self, Seek, SeekFrom, Write},
     path::Path,
 };
 
@@ -13,8 +13,8 @@ use crate::config::Destination;
 
 /// An open destination.
 pub(crate) enum Output {
-    File(BufWriter<File>),
-    Stdout(BufWriter<io::Stdout>),
+    File(File),
+    Stdout(io::Stdout),
 }
 
 impl Output {
@@ -28,10 +28,10 @@ impl Output {
     /// If the file cannot be created.
     pub(crate) fn open(destination: &Destination) -> Result<Self> {
         let Destination::File(path) = destination else {
-            return Ok(Output::Stdout(BufWriter::new(io::stdout())));
+            return Ok(Output::Stdout(io::stdout()));
         };
         let file = create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Output::File(BufWriter::new(file)))
+        Ok(Output::File(file))
     }
 }
 
@@ -67,11 +67,41 @@ impl Output {
     /// What the disk reports.
     pub(crate) fn sync(&self) -> io::Result<()> {
         match self {
-            Output::File(file) if file.get_ref().metadata()?.is_file() => {
-                file.get_ref().sync_data()
-            }
+            Output::File(file) if file.metadata()?.is_file() => file.sync_data(),
             _ => Ok(()),
         }
+    }
+
+    /// Cuts off what is behind the first `len` bytes, and goes on from there. A pipe cannot take
+    /// anything back.
+    ///
+    /// # Errors
+    /// What the disk reports, or that it is none.
+    pub(crate) fn cut(&mut self, len: u64) -> io::Result<()> {
+        match self {
+            Output::File(file) => {
+                file.set_len(len)?;
+                file.seek(SeekFrom::Start(len)).map(drop)
+            }
+            Output::Stdout(_) => Err(io::Error::other("a pipe cannot be cut")),
+        }
+    }
+}
+
+impl Destination {
+    /// Where part `number` of a recording goes that is divided: `web.kndl` becomes
+    /// `web.000000.kndl`.
+    pub(crate) fn part(&self, number: u32) -> Self {
+        let Destination::File(path) = self else {
+            return self.clone();
+        };
+        let mut name = path.file_stem().unwrap_or_default().to_owned();
+        name.push(format!(".{number:06}"));
+        if let Some(extension) = path.extension() {
+            name.push(".");
+            name.push(extension);
+        }
+        Destination::File(path.with_file_name(name))
     }
 }
 
@@ -133,6 +163,17 @@ mod tests {
         Output::open(&Destination::File(path.clone())).unwrap();
         assert_eq!(fs::read(&other).unwrap(), b"kept");
         assert_eq!(fs::read(&path).unwrap(), b"");
+    }
+
+    #[test]
+    fn parts_are_numbered_before_the_extension() {
+        let part = |path: &str| match Destination::File(path.into()).part(7) {
+            Destination::File(path) => path.display().to_string(),
+            Destination::Stdout => String::new(),
+        };
+        assert_eq!(part("/tmp/web.kndl"), "/tmp/web.000007.kndl");
+        assert_eq!(part("web"), "web.000007");
+        assert_eq!(part("a.b/web.x.kndl"), "a.b/web.x.000007.kndl");
     }
 
     #[test]

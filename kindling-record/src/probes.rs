@@ -25,6 +25,9 @@ use crate::{
 
 /// `PHASE_END` in `maps.bpf.h`.
 const PHASE_END: u32 = 1;
+/// `PHASE_FIND` and `PHASE_LOOK` there.
+const PHASE_FIND: u32 = 0;
+const PHASE_LOOK: u32 = 2;
 /// How often the iterator looks for threads that were born while it ran.
 const FIND_ROUNDS: usize = 8;
 
@@ -233,6 +236,23 @@ impl<'obj> Probes<'obj> {
         Ok(found)
     }
 
+    /// Has the state of the target's threads sent once more.
+    ///
+    /// # Errors
+    /// If the iterator fails.
+    pub(crate) fn look_again(&mut self) -> Result<()> {
+        self.set_phase(PHASE_LOOK);
+        let looked = self.iterate();
+        self.set_phase(PHASE_FIND);
+        looked
+    }
+
+    fn set_phase(&mut self, phase: u32) {
+        if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
+            bss.iter_phase = phase;
+        }
+    }
+
     /// Ends the stream of events, of all sources at once.
     pub(crate) fn stop(&mut self) {
         if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
@@ -247,9 +267,7 @@ impl<'obj> Probes<'obj> {
     pub(crate) fn end(&mut self) -> Result<()> {
         self.links.clear();
         self.samplers.clear();
-        if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
-            bss.iter_phase = PHASE_END;
-        }
+        self.set_phase(PHASE_END);
         self.iterate()
     }
 

@@ -27,11 +27,11 @@ use crate::{
     cost::{self, CostMeter},
     cpus::Cpus,
     doctor::to_source,
-    encoder::Encoder,
+    encoder::{Encoder, NewPart, WriteOptions},
     host,
     limits::Shedder,
     mappings::{MappedFile, MappingSource},
-    output::{self, Output},
+    parts::PartPlan,
     privileges,
     probes::{Attached, Probes, TargetKind},
     redact,
@@ -61,6 +61,10 @@ pub(crate) struct Outcome {
     pub(crate) records: u64,
     pub(crate) lost: BTreeMap<String, u64>,
     pub(crate) size_bytes: u64,
+    /// How many files there are.
+    pub(crate) parts: u32,
+    /// If the disk was full: up to when events are in the capture, since the start.
+    pub(crate) full_ns: Option<i64>,
     pub(crate) missing: Vec<Source>,
 }
 
@@ -81,9 +85,14 @@ pub(crate) fn run(config: &RecordConfig, stop: &AtomicBool) -> Result<Outcome> {
     let sources = to_sources(attached, mapping_source);
     let start = clocks::now();
     let header = header(config, &cpus, start, sources.clone());
+    let parts = PartPlan::new(config, header);
+    let options = WriteOptions {
+        fsync: config.fsync,
+        has_parts: parts.has_parts(),
+    };
     // Threads inherit the rights of the one that starts them.
-    let output = open_output(config)?;
-    let encoder = Encoder::start(output, &header, config.fsync)?;
+    let first = open_first(config, &parts)?;
+    let encoder = Encoder::start(first, options)?;
     let drain = Rc::new(RefCell::new(Drain::new(config)));
     let session = Session {
         rings: ring_buffer(&probes, &drain)?,
@@ -93,10 +102,13 @@ pub(crate) fn run(config: &RecordConfig, stop: &AtomicBool) -> Result<Outcome> {
         mappings,
         pending: Vec::new(),
         encoder,
+        parts,
         drain,
         meter: CostMeter::new(start.monotonic_ns),
         shedder: Shedder::new(config.limits, start.monotonic_ns, cost::cpu_ns()),
         lost: BTreeMap::new(),
+        lost_before: BTreeMap::new(),
+        cpu_before_ns: 0,
         start,
         last_meter_ns: start.monotonic_ns,
         last_clock_ns: start.monotonic_ns,
@@ -111,15 +123,15 @@ pub(crate) fn run(config: &RecordConfig, stop: &AtomicBool) -> Result<Outcome> {
 
 /// Opens the capture and gives up what only attaching needs; another user opens it with its own
 /// rights.
-fn open_output(config: &RecordConfig) -> Result<Output> {
+fn open_first(config: &RecordConfig, parts: &PartPlan) -> Result<NewPart> {
     let has_command = config.target.command().is_some();
     if config.user.is_some() {
         privileges::reduce(config.user, has_command)?;
-        return Output::open(&config.destination);
+        return parts.first();
     }
-    let output = Output::open(&config.destination)?;
+    let first = parts.first()?;
     privileges::reduce(None, has_command)?;
-    Ok(output)
+    Ok(first)
 }
 
 fn ring_buffer(probes: &Probes<'_>, drain: &Rc<RefCell<Drain>>) -> Result<RingBuffer<'static>> {
@@ -144,10 +156,15 @@ struct Session<'a, 'obj> {
     /// Mappings of processes that are not known yet to be of the target.
     pending: Vec<MappedFile>,
     encoder: Encoder,
+    parts: PartPlan,
     drain: Rc<RefCell<Drain>>,
     meter: CostMeter,
     shedder: Shedder,
+    /// What the current part lost, and what those before it did.
     lost: BTreeMap<String, u64>,
+    lost_before: BTreeMap<String, u64>,
+    /// CPU time of the recorder when the current part began.
+    cpu_before_ns: i64,
     start: Moment,
     last_meter_ns: i64,
     last_clock_ns: i64,
@@ -167,15 +184,18 @@ impl Session<'_, '_> {
             Ok(command) => command,
             Err(error) => {
                 // Nothing was recorded: no file is to say otherwise.
-                output::discard(&self.config.destination);
+                self.parts.discard();
                 return Err(error);
             }
         };
         let reason = loop {
             let busy = self.round();
             self.probes.find_joined()?;
-            if !self.keep_up() {
-                break "the capture could not be written";
+            if !self.keep_up()? {
+                break match self.encoder.is_full() {
+                    true => "disk full",
+                    false => "the capture could not be written",
+                };
             }
             if let Some(reason) = self.reason_to_stop(command.as_mut(), stop)? {
                 break reason;
@@ -243,7 +263,7 @@ impl Session<'_, '_> {
     }
 
     /// Does what is due by the clock; `false` if the capture cannot be written any more.
-    fn keep_up(&mut self) -> bool {
+    fn keep_up(&mut self) -> Result<bool> {
         let now = clocks::monotonic_ns();
         if self.shedder.is_due(now) {
             self.shed(now);
@@ -255,12 +275,52 @@ impl Session<'_, '_> {
             self.drain.borrow_mut().batch.clock(clocks::now());
             self.last_clock_ns = now;
         }
+        if self.parts.is_due(now, self.encoder.written_bytes()) {
+            self.last_cut_ns = now;
+            return self.next_part();
+        }
         let is_due = now - self.last_cut_ns >= self.config.flush.as_nanos() as i64;
         if is_due || self.drain.borrow().batch.longest() >= SEGMENT_ROWS {
             self.last_cut_ns = now;
-            return self.cut();
+            return Ok(self.cut());
         }
-        true
+        Ok(true)
+    }
+
+    /// Ends the current file and begins the next, which repeats all that is known: it is complete by
+    /// itself. `false` if nothing can be written any more.
+    fn next_part(&mut self) -> Result<bool> {
+        // The look comes first, so that it tells the state at the start: what it sends is drained later.
+        self.probes.look_again()?;
+        let now = clocks::now();
+        self.read_meter(now.monotonic_ns);
+        self.drain.borrow_mut().batch.clock(now);
+        if !self.cut() {
+            return Ok(false);
+        }
+        let summary = self.summary(now, "rotated", None);
+        let next = self.parts.next(now, self.encoder.written_bytes())?;
+        for (table, count) in std::mem::take(&mut self.lost) {
+            *self.lost_before.entry(table).or_insert(0) += count;
+        }
+        self.cpu_before_ns = cost::cpu_ns();
+        let mut drain = self.drain.borrow_mut();
+        drain.batch.clock(now);
+        drain.repeat();
+        drop(drain);
+        Ok(self.encoder.next_part(summary, next))
+    }
+
+    /// How the current part ends.
+    fn summary(&self, end: Moment, reason: &str, exit_status: Option<i32>) -> Summary {
+        Summary {
+            end,
+            reason: reason.to_owned(),
+            rows: BTreeMap::new(),
+            lost: self.lost.clone(),
+            exit_status,
+            recorder_cpu_ns: cost::cpu_ns() - self.cpu_before_ns,
+        }
     }
 
     /// Leaves out more, or less again. Losses are told until this moment, so that their causes are
@@ -317,6 +377,7 @@ impl Session<'_, '_> {
         if drain.batch.is_empty() {
             return true;
         }
+        drain.batch.cut_at = Some(clocks::now());
         let batch = std::mem::take(&mut drain.batch);
         drop(drain);
         self.encoder.send(batch)
@@ -397,20 +458,22 @@ impl Session<'_, '_> {
         self.drain.borrow_mut().batch.clock(end);
         self.cut();
         let records = self.drain.borrow().records;
-        let summary = Summary {
-            end,
-            reason: reason.to_owned(),
-            rows: BTreeMap::new(),
-            lost: self.lost.clone(),
-            exit_status: command.and_then(RunningCommand::wait_status),
-            recorder_cpu_ns: cost::cpu_ns(),
-        };
-        let size_bytes = self.encoder.finish(&summary)?;
+        let exit_status = command.and_then(RunningCommand::wait_status);
+        let summary = self.summary(end, reason, exit_status);
+        let written = self.encoder.finish(summary)?;
+        let mut lost = self.lost_before;
+        for (table, count) in self.lost {
+            *lost.entry(table).or_insert(0) += count;
+        }
         Ok(Outcome {
             duration_ns: end.monotonic_ns - self.start.monotonic_ns,
             records,
-            lost: self.lost,
-            size_bytes,
+            lost,
+            size_bytes: written.size_bytes,
+            parts: self.parts.count(),
+            full_ns: written
+                .full_at
+                .map(|moment| moment.monotonic_ns - self.start.monotonic_ns),
             missing,
         })
     }

@@ -58,6 +58,16 @@ pub(crate) struct Symbols {
     /// Kernel frames of BPF programs and of what runs them.
     own_frames: HashSet<u32>,
     symbols: HashMap<Symbol, u32>,
+    /// All rows that later parts of the recording repeat, if there may be any.
+    kept: Option<KeptCode>,
+}
+
+/// Code that is named already.
+#[derive(Debug, Default)]
+struct KeptCode {
+    stacks: Vec<Stack>,
+    frames: Vec<Frame>,
+    symbols: Vec<Symbol>,
 }
 
 /// The rows that a batch adds.
@@ -70,7 +80,8 @@ pub(crate) struct SymbolRows {
 }
 
 impl Symbols {
-    pub(crate) fn new() -> Self {
+    /// `keeps`: whether [`Symbols::repeat`] will be asked for.
+    pub(crate) fn new(keeps: bool) -> Self {
         let symbolizer = Symbolizer::builder()
             .enable_code_info(true)
             .enable_inlined_fns(true)
@@ -83,6 +94,7 @@ impl Symbols {
             frames: HashMap::new(),
             own_frames: HashSet::new(),
             symbols: HashMap::new(),
+            kept: keeps.then(KeptCode::default),
         }
     }
 
@@ -113,24 +125,40 @@ impl Symbols {
         mapped.for_each(|map| self.map(map, &mut rows));
         for stack in stacks {
             let frames = self.frames_of(&stack, &mut rows);
-            rows.stacks.push(Stack {
+            let row = Stack {
                 id: stack.id,
                 frames,
-            });
+            };
+            if let Some(kept) = self.kept.as_mut().filter(|_| stack.is_shared) {
+                kept.stacks.push(row.clone());
+            }
+            rows.stacks.push(row);
+        }
+        rows
+    }
+
+    /// The rows so far that later ones may refer to.
+    pub(crate) fn repeat(&self) -> SymbolRows {
+        let mut rows = SymbolRows::default();
+        for map in self.spaces.by_pid.values().flatten() {
+            rows.mappings.push(mapping(map));
+        }
+        if let Some(kept) = &self.kept {
+            kept.symbols
+                .iter()
+                .for_each(|row| rows.symbols.push(row.clone()));
+            kept.frames
+                .iter()
+                .for_each(|row| rows.frames.push(row.clone()));
+            kept.stacks
+                .iter()
+                .for_each(|row| rows.stacks.push(row.clone()));
         }
         rows
     }
 
     fn map(&mut self, map: MappedFile, rows: &mut SymbolRows) {
-        rows.mappings.push(Mapping {
-            ts: map.ts,
-            pid: map.pid,
-            start: map.start,
-            end: map.end,
-            offset: map.offset,
-            path: map.path.clone(),
-            build_id: map.build_id.clone(),
-        });
+        rows.mappings.push(mapping(&map));
         if let Some(path) = readable_path(&map.path, map.pid) {
             self.unwinders.map(&map, &path);
         }
@@ -199,13 +227,17 @@ impl Symbols {
                 rows,
             ))
         });
-        rows.frames.push(Frame {
+        let row = Frame {
             id,
             module: module.to_owned(),
             build_id,
             offset,
             symbol,
-        });
+        };
+        if let Some(kept) = &mut self.kept {
+            kept.frames.push(row.clone());
+        }
+        rows.frames.push(row);
         self.frames.insert(key, id);
         id
     }
@@ -223,9 +255,25 @@ impl Symbols {
         let next = self.symbols.len() as u32 + 1;
         let id = *self.symbols.entry(symbol.clone()).or_insert(next);
         if id == next {
-            rows.symbols.push(Symbol { id, ..symbol });
+            let row = Symbol { id, ..symbol };
+            if let Some(kept) = &mut self.kept {
+                kept.symbols.push(row.clone());
+            }
+            rows.symbols.push(row);
         }
         id
+    }
+}
+
+fn mapping(map: &MappedFile) -> Mapping {
+    Mapping {
+        ts: map.ts,
+        pid: map.pid,
+        start: map.start,
+        end: map.end,
+        offset: map.offset,
+        path: map.path.clone(),
+        build_id: map.build_id.clone(),
     }
 }
 
@@ -324,7 +372,7 @@ mod tests {
 
     #[test]
     fn a_child_has_the_mappings_of_its_parent() {
-        let mut symbols = Symbols::new();
+        let mut symbols = Symbols::new(false);
         let fork = vec![(
             15,
             SpaceEvent::Fork {
@@ -343,9 +391,10 @@ mod tests {
 
     #[test]
     fn a_stack_becomes_frames_that_mean_the_same_everywhere() {
-        let mut symbols = Symbols::new();
+        let mut symbols = Symbols::new(false);
         let stack = RawStack {
             id: 1,
+            is_shared: true,
             ts: 30,
             pid: 1,
             kernel: vec![],

@@ -9,7 +9,7 @@ use crate::support::{needs, recorder};
 /// The interval that is asked for, and what a busy machine may add to it.
 const FLUSH: Duration = Duration::from_millis(100);
 const SLACK: Duration = Duration::from_millis(900);
-const ROUNDS: u64 = 6;
+const ROUNDS: u64 = 16;
 
 fn monotonic_ns() -> i64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
@@ -41,6 +41,7 @@ fn a_killed_recorder_loses_no_more_than_the_flush_interval() {
     let dir = tempfile::tempdir().unwrap();
     // Syscalls for as long as the recorder lives.
     let busy = "while kill -0 $PPID 2>/dev/null; do :; done";
+    let mut most = Duration::ZERO;
     for round in 0..ROUNDS {
         let path = dir.path().join(format!("{round}.kndl"));
         let mut child = recorder()
@@ -54,16 +55,19 @@ fn a_killed_recorder_loses_no_more_than_the_flush_interval() {
             assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
             std::thread::sleep(Duration::from_millis(5));
         }
-        std::thread::sleep(Duration::from_millis(37 * round));
+        std::thread::sleep(Duration::from_millis(17 * round % 230));
         let killed_ns = monotonic_ns();
         child.kill().unwrap();
         child.wait().unwrap();
         let last_ns = last_syscall(&path).unwrap();
         let missing = Duration::from_nanos((killed_ns - last_ns).max(0) as u64);
+        most = most.max(missing);
         assert!(
             missing <= FLUSH + SLACK,
             "round {round}: the last {missing:?} are missing"
         );
     }
-    eprintln!("killed {ROUNDS} recorders, each left a readable capture");
+    eprintln!(
+        "killed {ROUNDS} recorders, each left a readable capture; at most {most:?} was missing"
+    );
 }

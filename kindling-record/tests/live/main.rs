@@ -11,6 +11,7 @@ mod io_uring;
 mod killed;
 mod limits;
 mod lives;
+mod parts;
 mod payloads;
 mod readers;
 mod samples;

@@ -1,0 +1,85 @@
+//! The thread that names code. Reading symbols takes seconds at times; events do not wait for it, so
+//! the names of a segment's stacks come with a later one.
+
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+
+use anyhow::{Result, anyhow};
+use kindling_format::{EncodedMember, FormatError};
+
+use crate::{batch::Code, symbols::Symbols};
+
+enum Work {
+    Code(Code),
+    /// The code after this belongs to another file.
+    NextPart,
+}
+
+/// The rows of one batch of code.
+pub(crate) struct Named {
+    pub(crate) members: Vec<EncodedMember>,
+    /// Whether a part begins with it: the members then repeat all earlier code.
+    pub(crate) begins_part: bool,
+}
+
+/// The thread, and the way to it. What comes out is in the order of what went in.
+pub(crate) struct Namer {
+    work: Sender<Work>,
+    named: Receiver<Result<Named, FormatError>>,
+}
+
+impl Namer {
+    /// `keeps`: whether there may be parts that repeat the code of those before.
+    pub(crate) fn start(keeps: bool) -> Self {
+        let (work, waiting) = channel();
+        let (done, named) = channel();
+        std::thread::spawn(move || {
+            let mut symbols = Symbols::new(keeps);
+            for work in waiting {
+                let (rows, begins_part) = match work {
+                    Work::Code(code) => (symbols.rows(code), false),
+                    Work::NextPart => (symbols.repeat(), true),
+                };
+                let members = rows.encode();
+                let named = members.map(|members| Named {
+                    members,
+                    begins_part,
+                });
+                if done.send(named).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { work, named }
+    }
+
+    pub(crate) fn send(&self, code: Code) {
+        // If the thread has failed, `ready` or `finish` say so: its results end.
+        let _ = self.work.send(Work::Code(code));
+    }
+
+    pub(crate) fn next_part(&self) {
+        let _ = self.work.send(Work::NextPart);
+    }
+
+    /// The next rows, if they are ready.
+    ///
+    /// # Errors
+    /// If they cannot be encoded, or the thread has failed.
+    pub(crate) fn ready(&self) -> Result<Option<Named>> {
+        match self.named.try_recv() {
+            Ok(named) => Ok(Some(named?)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(anyhow!("the thread that names code failed")),
+        }
+    }
+
+    /// All other rows: waits for them.
+    ///
+    /// # Errors
+    /// If they cannot be encoded.
+    pub(crate) fn finish(&mut self) -> Result<Vec<Named>> {
+        // The thread ends when nobody can send it more.
+        drop(std::mem::replace(&mut self.work, channel().0));
+        Ok(self.named.iter().collect::<Result<_, _>>()?)
+    }
+}
