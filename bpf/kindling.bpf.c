@@ -19,6 +19,7 @@
 #include "path.bpf.h"
 #include "log.bpf.h"
 #include "file.bpf.h"
+#include "payload.bpf.h"
 #include "syscall.bpf.h"
 #include "cgroup.bpf.h"
 #include "task.bpf.h"
@@ -26,6 +27,8 @@
 #include "tcp.bpf.h"
 #include "io_uring.bpf.h"
 #include "sched.bpf.h"
+#include "block.bpf.h"
+#include "fault.bpf.h"
 #include "life.bpf.h"
 #include "sample.bpf.h"
 #include "state.bpf.h"
@@ -43,6 +46,9 @@ struct kd_records {
 	struct kd_arg arg;
 	struct kd_payload payload;
 	struct kd_cgroup cgroup;
+	struct kd_migration migration;
+	struct kd_block block;
+	struct kd_fault fault;
 	struct kd_tcp tcp;
 	struct kd_uring uring;
 } kd_records = {};

@@ -134,6 +134,16 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "N", requires = "rotate", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) keep: Option<u32>,
 
+    /// Record sources that are left out otherwise, or leave out others: +block, +faults,
+    /// +migrations, -samples, … (`kindling-record doctor` lists all).
+    #[arg(
+        long,
+        value_name = "+NAME,-NAME",
+        value_delimiter = ',',
+        allow_hyphen_values = true
+    )]
+    pub(crate) events: Vec<String>,
+
     /// End the recording when the capture has about this size, for example 1G.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) max_size: Option<u64>,
@@ -161,28 +171,6 @@ pub(crate) struct RecordArgs {
     pub(crate) argv: Vec<String>,
 }
 
-/// When a file is long enough.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rotation {
-    Bytes(u64),
-    Time(Duration),
-}
-
-/// A size ends with `K`, `M` or `G`, a time with a small letter; `m` is minutes.
-fn parse_rotation(text: &str) -> Result<Rotation, String> {
-    let is_size = text.ends_with(['K', 'M', 'G', 'B']);
-    let rotation = match is_size {
-        true => Rotation::Bytes(parse_size(text)?),
-        false => Rotation::Time(parse_duration(text)?),
-    };
-    match rotation {
-        Rotation::Bytes(0) | Rotation::Time(Duration::ZERO) => {
-            Err("expected more than nothing, for example 256M or 60s".into())
-        }
-        rotation => Ok(rotation),
-    }
-}
-
 /// What can be made unreadable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Redact {
@@ -205,6 +193,28 @@ fn parse_percent(text: &str) -> Result<f64, String> {
         Ok(percent)
     } else {
         Err("it must be more than 0 %".into())
+    }
+}
+
+/// When a file is long enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rotation {
+    Bytes(u64),
+    Time(Duration),
+}
+
+/// A size ends with `K`, `M` or `G`, a time with a small letter; `m` is minutes.
+fn parse_rotation(text: &str) -> Result<Rotation, String> {
+    let is_size = text.ends_with(['K', 'M', 'G', 'B']);
+    let rotation = match is_size {
+        true => Rotation::Bytes(parse_size(text)?),
+        false => Rotation::Time(parse_duration(text)?),
+    };
+    match rotation {
+        Rotation::Bytes(0) | Rotation::Time(Duration::ZERO) => {
+            Err("expected more than nothing, for example 256M or 60s".into())
+        }
+        rotation => Ok(rotation),
     }
 }
 

@@ -155,6 +155,17 @@ mod tests {
     }
 
     #[test]
+    fn another_link_to_the_file_that_was_there_keeps_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("a.kndl"), dir.path().join("other"));
+        fs::write(&other, "kept").unwrap();
+        fs::hard_link(&other, &path).unwrap();
+        Output::open(&Destination::File(path.clone())).unwrap();
+        assert_eq!(fs::read(&other).unwrap(), b"kept");
+        assert_eq!(fs::read(&path).unwrap(), b"");
+    }
+
+    #[test]
     fn parts_are_numbered_before_the_extension() {
         let part = |path: &str| match Destination::File(path.into()).part(7) {
             Destination::File(path) => path.display().to_string(),
