@@ -10,8 +10,17 @@ use common::{Segment, capture, file, process, replay, run, text, thread};
 use kindling_format::schema::*;
 
 /// Every command that answers from a capture alone.
-const COMMANDS: [&str; 7] = [
-    "info", "events", "threads", "cpus", "locks", "flame", "syscalls",
+const COMMANDS: [&str; 10] = [
+    "info",
+    "events",
+    "threads",
+    "cpus",
+    "locks",
+    "flame",
+    "syscalls",
+    "files",
+    "processes",
+    "logs",
 ];
 
 fn small() -> Vec<u8> {

@@ -10,7 +10,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 /// A command with its options, and a name for its snapshot.
-const ANSWERS: [(&str, &[&str]); 40] = [
+const ANSWERS: [(&str, &[&str]); 54] = [
     ("info.txt", &["info"]),
     ("info.json", &["info", "--format", "json"]),
     ("events.txt", &["events", "--top", "200"]),

@@ -8,7 +8,7 @@ mod common;
 use common::{Segment, capture, file, replay};
 use kindling_format::schema::*;
 
-const COMMANDS: [&[&str]; 21] = [
+const COMMANDS: [&[&str]; 29] = [
     &["info"],
     &[
         "events",
@@ -28,7 +28,19 @@ const COMMANDS: [&[&str]; 21] = [
     &["flame", "--format", "text"],
     &["flame", "--format", "svg"],
     &["flame", "--kind", "wakers", "--format", "folded"],
-    &["syscalls"],
+    &["syscalls", "--histogram"],
+    &["files"],
+    &["files", "--by", "file", "--format", "json"],
+    &["processes"],
+    &["logs"],
+    &["thread", "busiest"],
+    &["thread", "busiest", "--format", "json", "--from", "3us"],
+    &[
+        "events",
+        "--where",
+        "dur > 1us or payload.size > 1 or not file.path exists",
+    ],
+    &["threads", "--where", "syscall.arg0 > 7 and ts > 2us"],
     &["flows"],
     &["flows", "--format", "svg"],
     &["flows", "--format", "dot"],
@@ -245,8 +257,21 @@ fn events(r: &mut Random, segment: Segment) -> Segment {
         data: vec![1],
         ..Argument::default()
     };
+    let payloads = (0..20).map(|_| Payload {
+        ts: r.ts(),
+        dur: r.ts(),
+        pid: r.id(),
+        tid: r.id(),
+        file: r.id(),
+        direction: [Direction::In, Direction::Out][r.below(2) as usize],
+        size: r.big(),
+        offset: r.big(),
+        data: b"GET / HTTP/1.1\r\n\r\n2026-01-31 12:00:00 a\n\xff".to_vec(),
+    });
+    let payloads: Vec<Payload> = payloads.collect();
     segment
         .with([clock], ClockColumns::push)
+        .with(payloads, PayloadColumns::push)
         .with(calls, SyscallColumns::push)
         .with([argument], ArgumentColumns::push)
         .with(switches, SwitchColumns::push)

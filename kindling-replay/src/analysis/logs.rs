@@ -12,15 +12,11 @@ use kindling_format::schema::{Direction, File, FileKind, Payload, Syscall};
 use serde::Serialize;
 
 use crate::{
-    analysis::{
-        rpc,
-        rpc_call::{Call, Calls},
-    },
+    analysis::{rpc_call::Calls, serving::Serving},
     context::Context,
     filter::EventKind,
     model::{
         catalog::Catalog,
-        connection::Role,
         file, log_time,
         select::{Details, EventSelection},
     },
@@ -305,74 +301,6 @@ impl Cutter {
     }
 }
 
-/// Which requests each thread had in hand, and when.
-struct Serving(BTreeMap<u32, Vec<Hand>>);
-
-struct Hand {
-    start: i64,
-    end: i64,
-    /// The latest end of this one and all before it.
-    end_so_far: i64,
-    request: usize,
-}
-
-impl Serving {
-    fn new(calls: &Calls) -> Self {
-        let mut hands: BTreeMap<u32, Vec<Hand>> = BTreeMap::new();
-        for (request, call) in calls.calls.iter().enumerate() {
-            for (tid, start, end) in served(call) {
-                let end_so_far = end;
-                let hand = Hand {
-                    start,
-                    end,
-                    end_so_far,
-                    request,
-                };
-                hands.entry(tid).or_default().push(hand);
-            }
-        }
-        for hands in hands.values_mut() {
-            hands.sort_by_key(|hand| (hand.start, hand.request));
-            let mut latest = i64::MIN;
-            for hand in hands {
-                latest = latest.max(hand.end);
-                hand.end_so_far = latest;
-            }
-        }
-        Self(hands)
-    }
-
-    /// The name of the request that began last among those that the thread had in hand, and how many
-    /// these are.
-    fn at(&self, tid: u32, ts: i64) -> (Option<String>, u64) {
-        let hands = self.0.get(&tid).map_or(&[][..], Vec::as_slice);
-        let begun = hands.partition_point(|hand| hand.start <= ts);
-        let begun = hands.iter().take(begun).rev();
-        let open = begun
-            .take_while(|hand| hand.end_so_far >= ts)
-            .filter(|hand| hand.end >= ts);
-        let requests: Vec<usize> = open.map(|hand| hand.request).collect();
-        let last = requests.first().map(|&request| rpc::id(request));
-        (last, requests.len() as u64)
-    }
-}
-
-/// The threads that read a request and wrote its answer, with the server's time: from the read that got
-/// the request to the end of the write that answered it.
-fn served(call: &Call) -> Vec<(u32, i64, i64)> {
-    let Some(exchange) = call.exchange(Role::Server) else {
-        return Vec::new();
-    };
-    let read = exchange.request.last;
-    let Some(response) = exchange.response else {
-        return vec![(read.tid, read.ts, i64::MAX)];
-    };
-    let end = response.last.end();
-    let mut threads = vec![read.tid, response.first.tid];
-    threads.dedup();
-    threads.into_iter().map(|tid| (tid, read.ts, end)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -432,26 +360,5 @@ mod tests {
             (40, 1, "", false),
         ];
         check(rows, &expect);
-    }
-
-    #[test]
-    fn a_line_belongs_to_the_request_that_began_last() {
-        let hand = |start, end, request| Hand {
-            start,
-            end,
-            end_so_far: end,
-            request,
-        };
-        let mut hands = vec![hand(10, 100, 0), hand(20, 30, 1), hand(50, 60, 2)];
-        hands[1].end_so_far = 100;
-        hands[2].end_so_far = 100;
-        let serving = Serving(BTreeMap::from([(7, hands)]));
-        let of = |ts| serving.at(7, ts);
-        assert_eq!(of(5), (None, 0));
-        assert_eq!(of(25), (Some("r2".into()), 2));
-        assert_eq!(of(40), (Some("r1".into()), 1));
-        assert_eq!(of(60), (Some("r3".into()), 2));
-        assert_eq!(of(101), (None, 0));
-        assert_eq!(serving.at(8, 25), (None, 0));
     }
 }

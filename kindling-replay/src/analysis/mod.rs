@@ -22,6 +22,7 @@ pub mod rpc_breakdown;
 pub mod rpc_call;
 mod rpc_lanes;
 pub mod rpc_stage;
+pub mod serving;
 pub mod story;
 pub mod syscalls;
 pub mod threads;

@@ -4,6 +4,7 @@ pub mod catalog;
 pub mod clock;
 pub mod connection;
 pub mod doing;
+mod facts;
 pub mod file;
 pub mod fold;
 pub mod futex;

@@ -321,8 +321,7 @@ impl Teller<'_> {
     }
 
     fn waits(&self, slices: &[Slice]) -> List<WaitRow> {
-        let mut rows: BTreeMap<(Reason, Option<String>, Option<String>, Option<String>), WaitRow> =
-            BTreeMap::new();
+        let mut rows: BTreeMap<(Reason, [Option<String>; 3]), WaitRow> = BTreeMap::new();
         for slice in slices {
             let State::Blocked(reason) = slice.state else {
                 continue;
@@ -332,7 +331,7 @@ impl Teller<'_> {
             let file = file.map(kind_or_path);
             let waker = self.waker(slice);
             let row = rows
-                .entry((reason, syscall.clone(), file.clone(), waker.clone()))
+                .entry((reason, [syscall.clone(), file.clone(), waker.clone()]))
                 .or_insert(WaitRow {
                     reason,
                     syscall,
