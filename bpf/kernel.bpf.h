@@ -62,6 +62,7 @@ enum { BPF_RB_AVAIL_DATA = 0 };
 #define S_IFREG 0100000
 #define PROT_EXEC 4
 #define PF_EXITING 4
+#define PF_IO_WORKER 0x10
 #define ANON_INODE_FS_MAGIC 0x09041934
 #define IPPROTO_TCP 6
 #define TCP_SYN_RECV 3
@@ -256,6 +257,25 @@ struct io_uring_cqe {
 	u32 flags;
 };
 
+struct gendisk {
+	char disk_name[32];
+};
+
+struct request_queue {
+	struct gendisk *disk;
+};
+
+struct request {
+	u32 cmd_flags;
+	unsigned int __data_len;
+	u64 __sector;
+	struct request_queue *q;
+};
+
+struct thread_info {
+	u32 cpu;
+};
+
 struct mm_struct {
 	unsigned long arg_start;
 	unsigned long arg_end;
@@ -274,6 +294,7 @@ struct sched_entity {
 };
 
 struct signal_struct {
+	int nr_threads;
 	int group_exit_code;
 	u64 nvcsw;
 };
@@ -310,7 +331,9 @@ struct pt_regs {
 };
 
 struct task_struct {
+	struct thread_info thread_info;
 	unsigned int __state;
+	int prio;
 	unsigned int flags;
 	int on_cpu;
 	int recent_used_cpu;

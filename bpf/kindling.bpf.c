@@ -26,6 +26,8 @@
 #include "tcp.bpf.h"
 #include "io_uring.bpf.h"
 #include "sched.bpf.h"
+#include "block.bpf.h"
+#include "fault.bpf.h"
 #include "life.bpf.h"
 #include "sample.bpf.h"
 #include "state.bpf.h"
@@ -43,6 +45,9 @@ struct kd_records {
 	struct kd_arg arg;
 	struct kd_payload payload;
 	struct kd_cgroup cgroup;
+	struct kd_migration migration;
+	struct kd_block block;
+	struct kd_fault fault;
 	struct kd_tcp tcp;
 	struct kd_uring uring;
 } kd_records = {};

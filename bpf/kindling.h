@@ -41,7 +41,10 @@ enum kd_kind {
 	KD_TCP = 10,
 	KD_URING = 11,
 	KD_CGROUP = 12,
-	KD_KINDS = 13,
+	KD_MIGRATION = 13,
+	KD_BLOCK = 14,
+	KD_FAULT = 15,
+	KD_KINDS = 16,
 };
 
 struct kd_head {
@@ -75,7 +78,8 @@ struct kd_switch {
 	u32 next_tid;
 	u32 prev_state;
 	u16 prev_syscall;
-	u16 pad[3];
+	u8 prev_priority; /* task_struct.prio */
+	u8 pad[5];
 	u64 stack; /* hash, 0: none */
 };
 
@@ -260,6 +264,40 @@ struct kd_uring {
 	u32 file; /* 0: it has none */
 	u8 opcode;
 	u8 pad[3];
+};
+
+/* head.tid is the thread that is moved. */
+struct kd_migration {
+	struct kd_head head;
+	u32 by_tid; /* the thread that ran where it was decided */
+	u16 from_cpu;
+	u16 to_cpu;
+};
+
+#define KD_DISK_LEN 32
+#define KD_NEVER_ISSUED 0xffffffffffffffffULL
+
+/* head.ts is when the request was made, head.tid the thread that made it. */
+struct kd_block {
+	struct kd_head head;
+	u64 dur;
+	u64 queued; /* until the device was given it */
+	u64 sector; /* in units of 512 bytes */
+	u32 pid;
+	u32 bytes;
+	u32 operation; /* enum req_op */
+	u32 pad;
+	char disk[KD_DISK_LEN];
+};
+
+enum { KD_FAULT_KERNEL = 1, KD_FAULT_WRITE = 2, KD_FAULT_PRESENT = 4, KD_FAULT_EXECUTE = 8 };
+
+struct kd_fault {
+	struct kd_head head;
+	u64 address;
+	u64 ip;
+	u32 pid;
+	u32 pad;
 };
 
 /* How a syscall's arguments are to be read; filled by user space before loading. */

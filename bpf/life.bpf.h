@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* The lives of threads: fork, exec, rename, exit. */
+/* The lives of threads: fork, first wakeup, exec, rename, exit. */
 #ifndef KINDLING_LIFE_BPF_H
 #define KINDLING_LIFE_BPF_H
 
@@ -21,6 +21,31 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	tell_cgroup(child, SCRATCH_TASK);
 	emit_task(child, KD_TASK_FORK, true);
 	return 0;
+}
+
+/* The kernel makes threads for an io_uring in the process that has it, and says so only by waking
+ * them. */
+static __always_inline void follow_worker(struct task_struct *task)
+{
+	struct thread_state *leader, *state;
+
+	if (!(task->flags & PF_IO_WORKER) || state_of(task))
+		return;
+	leader = state_of(task->group_leader);
+	if (!leader || !leader->target)
+		return;
+	state = remember(task);
+	if (!state)
+		return;
+	state->target = true;
+	emit_task(task, KD_TASK_FORK, true);
+}
+
+SEC("tp_btf/sched_wakeup_new")
+int BPF_PROG(sched_wakeup_new, struct task_struct *wakee)
+{
+	follow_worker(wakee);
+	return emit_wakeup(wakee, KD_NEW);
 }
 
 /* The path that was executed. At the syscall's exit its pointer means nothing any more. */

@@ -173,6 +173,25 @@ struct {
 	__type(value, struct uring_state);
 } urings SEC(".maps");
 
+/* Requests of the target that a disk has not answered yet, by struct request *. */
+struct block_request {
+	u64 ts;
+	u64 issue_ts; /* 0: not yet */
+	u64 sector;
+	u32 pid;
+	u32 tid;
+	u32 bytes;
+	u32 operation;
+	char disk[KD_DISK_LEN];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, u64);
+	__type(value, struct block_request);
+} block_requests SEC(".maps");
+
 /* Stacks that were sent already, by hash. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -122,6 +122,7 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 	record->next_tid = next->pid;
 	record->prev_state = prev_state;
 	record->prev_syscall = left_is_target && left->enter_ts ? left->nr : KD_NO_SYSCALL;
+	record->prev_priority = prev->prio;
 	__builtin_memset(record->pad, 0, sizeof(record->pad));
 	record->stack = stack;
 	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
@@ -168,10 +169,30 @@ int BPF_PROG(sched_waking, struct task_struct *wakee)
 	return emit_wakeup(wakee, 0);
 }
 
-SEC("tp_btf/sched_wakeup_new")
-int BPF_PROG(sched_wakeup_new, struct task_struct *wakee)
+SEC("tp_btf/sched_migrate_task")
+int BPF_PROG(sched_migrate_task, struct task_struct *task, int to_cpu)
 {
-	return emit_wakeup(wakee, KD_NEW);
+	struct thread_state *state = state_of(task);
+	u32 cpu = bpf_get_smp_processor_id();
+	struct kd_migration *record;
+	void *ring;
+
+	if (!state || !state->target)
+		return 0;
+	ring = ring_of(cpu);
+	if (!ring) {
+		count_lost(cpu, KD_MIGRATION);
+		return 0;
+	}
+	record = RESERVE(ring, struct kd_migration, sizeof(*record), bpf_ktime_get_ns(), task->pid,
+			 cpu, KD_MIGRATION, 0);
+	if (!record)
+		return 0;
+	record->by_tid = (u32)bpf_get_current_pid_tgid();
+	record->from_cpu = task->thread_info.cpu;
+	record->to_cpu = to_cpu;
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	return 0;
 }
 
 #endif

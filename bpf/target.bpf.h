@@ -137,7 +137,8 @@ static __always_inline void join(struct task_struct *task)
 		return;
 	if (bpf_map_update_elem(&targets, &pid, &kind, BPF_ANY))
 		count_lost(bpf_get_smp_processor_id(), KD_TASK);
-	__sync_fetch_and_add(&joined, 1);
+	if (BPF_CORE_READ(task, signal, nr_threads) > 1)
+		__sync_fetch_and_add(&joined, 1);
 }
 
 SEC("tp_btf/cgroup_attach_task")

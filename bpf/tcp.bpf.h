@@ -66,8 +66,6 @@ static __always_inline void emit_tcp(const struct sock *sk, u64 cookie, u8 event
 	if (!known)
 		return;
 	now = bpf_ktime_get_ns();
-	if (event == KD_TCP_RTT && now - known->told_ts < RTT_INTERVAL_NS)
-		return;
 	known->told_ts = now;
 	ring = ring_of(cpu);
 	if (!ring) {
@@ -134,6 +132,20 @@ int BPF_PROG(inet_sock_set_state, const struct sock *sk, int old_state, int stat
 TCP_EVENT(tcp_retransmit_skb, KD_TCP_RETRANSMIT)
 TCP_EVENT(tcp_send_reset, KD_TCP_RESET_SENT)
 TCP_EVENT(tcp_receive_reset, KD_TCP_RESET_RECEIVED)
-TCP_EVENT(tcp_probe, KD_TCP_RTT)
+
+/* At every packet that arrives, so what is not wanted is told apart first. */
+SEC("tp_btf/tcp_probe")
+int BPF_PROG(tcp_probe, struct sock *sk)
+{
+	u64 address = (u64)sk;
+	struct socket_state *known = bpf_map_lookup_elem(&sockets, &address);
+	u8 state;
+
+	if (stopped || !known || bpf_ktime_get_ns() - known->told_ts < RTT_INTERVAL_NS)
+		return 0;
+	state = sk->__sk_common.skc_state;
+	emit_tcp(sk, bpf_get_socket_cookie(sk), KD_TCP_RTT, state, state);
+	return 0;
+}
 
 #endif

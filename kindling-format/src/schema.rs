@@ -296,7 +296,7 @@ macro_rules! for_each_table {
     ($each:ident) => {
         $each! {
             Clock, Process, Thread, Mapping, File, Symbol, Frame, Stack,
-            Syscall, Argument, Payload, IoUring, Tcp, Switch, Wakeup, Sample, Loss, Overhead
+            Syscall, Argument, Payload, IoUring, Tcp, Block, Fault, Switch, Migration, Wakeup, Sample, Loss, Overhead
         }
     };
 }
@@ -377,6 +377,25 @@ words! {
         IoUring = "io_uring",
         /// Another file without an inode of its own; `path` has the kernel's name for it.
         Anon = "anon",
+    }
+}
+
+words! {
+    /// What a disk was asked to do.
+    BlockOperation {
+        /// Something else: zones, secure erase, the driver's own.
+        #[default]
+        Other = "other",
+        /// Read.
+        Read = "read",
+        /// Write.
+        Write = "write",
+        /// Write what is in the disk's cache to its medium.
+        Flush = "flush",
+        /// Forget sectors.
+        Discard = "discard",
+        /// Write zeros.
+        WriteZeroes = "write_zeroes",
     }
 }
 
@@ -842,6 +861,82 @@ table! {
 }
 
 table! {
+    /// A request to a disk that a thread of the target made, answered. Optional source `block`.
+    Block, BlockColumns, BlockViews = "block",
+    sort(tid, ts), span |r| Some((r.ts, r.ts.saturating_add(r.dur))), pid |r| Some(r.pid),
+    {
+        /// When it was made.
+        ts: i64, Delta;
+        /// How long it took until the answer.
+        dur: i64, Split;
+        /// How much of that it waited before the device was given it; null if it never was.
+        queued_ns: Option<i64>, Dict;
+        /// The process that made it.
+        pid: u32, Dict;
+        /// The thread.
+        tid: u32, Dict;
+        /// The kernel's name of the disk.
+        disk: String, Dict;
+        /// What was asked.
+        operation: BlockOperation, Dict;
+        /// The first sector, in units of 512 bytes.
+        sector: u64, Delta;
+        /// How many bytes.
+        size_bytes: u32, Dict;
+    }
+}
+
+table! {
+    /// A page fault of the target. Optional source `faults`.
+    Fault, FaultColumns, FaultViews = "faults",
+    sort(tid, ts), span |r| Some((r.ts, r.ts)), pid |r| Some(r.pid),
+    {
+        /// When.
+        ts: i64, Delta;
+        /// The process.
+        pid: u32, Dict;
+        /// The thread.
+        tid: u32, Dict;
+        /// The CPU.
+        cpu: u16, Dict;
+        /// The address that was used.
+        address: u64, Delta;
+        /// The instruction that used it.
+        ip: u64, Dict;
+        /// Whether the kernel used it, on the thread's behalf.
+        kernel: bool, Dict;
+        /// Whether it was to be written.
+        write: bool, Dict;
+        /// Whether instructions were to be fetched from it.
+        execute: bool, Dict;
+        /// Whether a page was there that did not allow it, such as one shared until it is written.
+        present: bool, Dict;
+    }
+}
+
+table! {
+    /// A thread of the target was moved to another CPU. Optional source `migrations`: where a thread
+    /// runs is in `switches` too, but not when and by whom it was moved.
+    Migration, MigrationColumns, MigrationViews = "migrations",
+    sort(tid, ts), span |r| Some((r.ts, r.ts)), pid |_r| None,
+    {
+        /// When.
+        ts: i64, Delta;
+        /// Where it was decided.
+        cpu: u16, Dict;
+        /// The thread that was moved.
+        tid: u32, Dict;
+        /// From this CPU
+        from_cpu: u16, Dict;
+        /// to this one.
+        to_cpu: u16, Dict;
+        /// The thread that ran where it was decided: its waker, often, or one that was just
+        /// interrupted; 0 is the idle task.
+        by_tid: u32, Dict;
+    }
+}
+
+table! {
     /// A context switch that a recorded thread took part in.
     Switch, SwitchColumns, SwitchViews = "switches",
     sort(cpu, ts), span |r| Some((r.ts, r.ts)), pid |_r| None,
@@ -858,6 +953,9 @@ table! {
         preempted: bool, Dict;
         /// The syscall it was in; null if it was in none or is not recorded.
         prev_syscall: Option<u16>, Dict;
+        /// Its priority (`task_struct.prio`): 120 is the default, more is nicer, below 100 is real
+        /// time; null in older captures.
+        prev_priority: Option<u8>, Dict;
         /// The thread that came; 0 is the idle task.
         next_tid: u32, Dict;
         /// Where the thread that left was, if recorded.

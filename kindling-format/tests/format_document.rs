@@ -7,7 +7,10 @@ use std::{fmt::Write, fs, path::PathBuf};
 use arrow::datatypes::DataType;
 use kindling_format::{
     column::EnumColumn,
-    schema::{self, ColumnSpec, Direction, Encoding, FileKind, Index, Mode, Table, TableSpec},
+    schema::{
+        self, ColumnSpec, Direction, Encoding, FileKind, Index, IoUringKind, Mode, Table,
+        TableSpec, TcpKind, TcpState,
+    },
 };
 
 #[test]
@@ -118,6 +121,10 @@ fn words() -> String {
         row::<Direction>("`payloads.direction`"),
         row::<FileKind>("`files.kind`"),
         row::<Mode>("`samples.mode`"),
+        row::<IoUringKind>("`io_uring.kind`"),
+        row::<TcpKind>("`tcp.kind`"),
+        row::<Direction>("`tcp.direction`"),
+        row::<TcpState>("`tcp.old_state`, `tcp.state`"),
     ]
     .concat()
 }

@@ -5,16 +5,17 @@ use std::collections::{HashMap, HashSet};
 use kindling_format::{
     header::Moment,
     schema::{
-        Argument, ArgumentColumns, Clock, ClockColumns, Direction, FileColumns, IoUringColumns,
-        LossColumns, Mode, OverheadColumns, Payload, PayloadColumns, ProcessColumns, Sample,
-        SampleColumns, Switch, SwitchColumns, Syscall, SyscallColumns, TcpColumns, ThreadColumns,
-        Wakeup, WakeupColumns,
+        Argument, ArgumentColumns, BlockColumns, Clock, ClockColumns, Direction, FaultColumns,
+        FileColumns, IoUringColumns, LossColumns, MigrationColumns, Mode, OverheadColumns, Payload,
+        PayloadColumns, ProcessColumns, Sample, SampleColumns, Switch, SwitchColumns, Syscall,
+        SyscallColumns, TcpColumns, ThreadColumns, Wakeup, WakeupColumns,
     },
 };
 
 use crate::{
     cli::Redact,
     config::RecordConfig,
+    events,
     files::Files,
     io_uring,
     lives::{Lives, SpaceEvent},
@@ -70,6 +71,9 @@ pub(crate) struct Batch {
     pub(crate) payloads: PayloadColumns,
     pub(crate) io_uring: IoUringColumns,
     pub(crate) tcp: TcpColumns,
+    pub(crate) block: BlockColumns,
+    pub(crate) faults: FaultColumns,
+    pub(crate) migrations: MigrationColumns,
     pub(crate) switches: SwitchColumns,
     pub(crate) wakeups: WakeupColumns,
     pub(crate) samples: SampleColumns,
@@ -97,6 +101,7 @@ impl Batch {
             .into_iter()
             .chain([self.payloads.len(), self.arguments.len()])
             .chain([self.io_uring.len(), self.tcp.len()])
+            .chain([self.block.len(), self.faults.len(), self.migrations.len()])
             .max()
             .unwrap_or(0)
     }
@@ -182,6 +187,9 @@ impl Drain {
             Some(Kind::Tcp) => self.tcp(bytes),
             Some(Kind::IoUring) => self.io_uring(bytes),
             Some(Kind::Cgroup) => self.cgroup(bytes),
+            Some(Kind::Migration) => self.migration(bytes),
+            Some(Kind::Block) => self.block(bytes),
+            Some(Kind::Fault) => self.fault(bytes),
             None => None,
         };
         if done.is_none() {
@@ -228,6 +236,7 @@ impl Drain {
             prev_tid: get!(record, kd_switch, head.tid),
             prev_state: get!(record, kd_switch, prev_state),
             preempted: get!(record, kd_switch, head.flags) & PREEMPTED != 0,
+            prev_priority: Some(get!(record, kd_switch, prev_priority)),
             prev_syscall: (syscall != NO_SYSCALL).then_some(syscall),
             next_tid: get!(record, kd_switch, next_tid),
             stack,
@@ -375,6 +384,24 @@ impl Drain {
     fn io_uring(&mut self, bytes: &[u8]) -> Option<()> {
         let record = Record::<layout::kd_uring>::split(bytes)?;
         self.batch.io_uring.push(io_uring::row(&record));
+        Some(())
+    }
+
+    fn migration(&mut self, bytes: &[u8]) -> Option<()> {
+        let record = Record::split(bytes)?;
+        self.batch.migrations.push(events::migration(&record));
+        Some(())
+    }
+
+    fn block(&mut self, bytes: &[u8]) -> Option<()> {
+        self.batch.block.push(events::block(&Record::split(bytes)?));
+        Some(())
+    }
+
+    fn fault(&mut self, bytes: &[u8]) -> Option<()> {
+        self.batch
+            .faults
+            .push(events::fault(&Record::split(bytes)?));
         Some(())
     }
 

@@ -134,6 +134,16 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "N", requires = "rotate", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) keep: Option<u32>,
 
+    /// Record sources that are left out otherwise, or leave out others: +block, +faults,
+    /// +migrations, -samples, … (`kindling-record doctor` lists all).
+    #[arg(
+        long,
+        value_name = "+NAME,-NAME",
+        value_delimiter = ',',
+        allow_hyphen_values = true
+    )]
+    pub(crate) events: Vec<String>,
+
     /// End the recording when the capture has about this size, for example 1G.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) max_size: Option<u64>,

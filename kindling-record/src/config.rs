@@ -7,6 +7,7 @@ use crate::{
     limits::Limits,
     logs::{self, LogPattern, parse_log},
     privileges::{User, parse_user},
+    sources::{EventChoice, parse_events},
     target::{Target, TargetError},
     unwind,
 };
@@ -37,6 +38,8 @@ pub(crate) struct RecordConfig {
     pub(crate) payload_bytes: u32,
     /// Which files are logs.
     pub(crate) logs: Vec<LogPattern>,
+    /// Sources that are recorded beside the usual ones, or not.
+    pub(crate) events: Vec<EventChoice>,
     /// What it may cost.
     pub(crate) limits: Limits,
     /// What is made unreadable.
@@ -110,6 +113,7 @@ impl RecordConfig {
                 args.payload_bytes
             },
             logs: logs(&args.log)?,
+            events: events(&args.events)?,
             limits: Limits {
                 max_size: args.max_size,
                 max_rate: args.max_rate,
@@ -151,6 +155,13 @@ fn logs(patterns: &[String]) -> Result<Vec<LogPattern>, UsageError> {
     patterns
         .iter()
         .map(|text| parse_log(text).map_err(|why| UsageError::value("--log", text, why)))
+        .collect()
+}
+
+fn events(choices: &[String]) -> Result<Vec<EventChoice>, UsageError> {
+    choices
+        .iter()
+        .map(|text| parse_events(text).map_err(|why| UsageError::value("--events", text, why)))
         .collect()
 }
 

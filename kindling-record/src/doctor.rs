@@ -87,6 +87,7 @@ fn trial() -> RecordConfig {
         duration: None,
         payload_bytes: 1024,
         logs: Vec::new(),
+        events: Vec::new(),
         limits: Limits::default(),
         redact: Vec::new(),
         user: None,

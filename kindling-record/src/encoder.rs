@@ -17,8 +17,8 @@ use kindling_format::{
     CaptureWriter, EncodedMember, FormatError, Header, Summary,
     header::Moment,
     schema::{
-        Argument, Clock, File, IoUring, Loss, Overhead, Payload, Process, Sample, Switch, Syscall,
-        Table, Tcp, Thread, Wakeup,
+        Argument, Block, Clock, Fault, File, IoUring, Loss, Migration, Overhead, Payload, Process,
+        Sample, Switch, Syscall, Table, Tcp, Thread, Wakeup,
     },
 };
 
@@ -357,7 +357,10 @@ fn encode(batch: Batch) -> Result<Vec<EncodedMember>, FormatError> {
         Payload::encode(batch.payloads)?,
         IoUring::encode(batch.io_uring)?,
         Tcp::encode(batch.tcp)?,
+        Block::encode(batch.block)?,
+        Fault::encode(batch.faults)?,
         Switch::encode(batch.switches)?,
+        Migration::encode(batch.migrations)?,
         Wakeup::encode(batch.wakeups)?,
         Sample::encode(batch.samples)?,
         Loss::encode(batch.losses)?,

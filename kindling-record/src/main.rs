@@ -14,6 +14,7 @@ mod cost;
 mod cpus;
 mod doctor;
 mod encoder;
+mod events;
 mod files;
 mod host;
 mod io_uring;

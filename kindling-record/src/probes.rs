@@ -69,6 +69,7 @@ impl<'obj> Probes<'obj> {
     ) -> Result<(Self, Attached)> {
         let wanted: Vec<SourceSpec> = PROGRAMS
             .into_iter()
+            .filter(|source| source.is_chosen(&config.events))
             .filter(|source| config.sample_hz > 0 || source.name != SAMPLES)
             .collect();
         let [first, second] = objects;

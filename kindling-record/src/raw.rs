@@ -88,11 +88,14 @@ pub(crate) enum Kind {
     Tcp = 10,
     IoUring = 11,
     Cgroup = 12,
+    Migration = 13,
+    Block = 14,
+    Fault = 15,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub(crate) const ALL: [Kind; 12] = [
+    pub(crate) const ALL: [Kind; 15] = [
         Kind::Syscall,
         Kind::Switch,
         Kind::Wakeup,
@@ -105,6 +108,9 @@ impl Kind {
         Kind::Tcp,
         Kind::IoUring,
         Kind::Cgroup,
+        Kind::Migration,
+        Kind::Block,
+        Kind::Fault,
     ];
 
     pub(crate) fn of(number: u8) -> Option<Kind> {
@@ -126,6 +132,9 @@ impl Kind {
             Kind::Tcp => "tcp",
             Kind::IoUring => "io_uring",
             Kind::Cgroup => "processes",
+            Kind::Migration => "migrations",
+            Kind::Block => "block",
+            Kind::Fault => "faults",
         }
     }
 }

@@ -1,9 +1,10 @@
 // Operations through an io_uring, by raw syscalls.
 //
-//   io_uring NOPS READS
+//   io_uring NOPS READS LATER
 //
 // NOPS operations that do nothing, each with its number as user_data, then READS reads of 512 bytes
-// of a file that has only 100, whose user_data has bit 32 set; in batches of 32.
+// of a file that has only 100, whose user_data has bit 32 set, then LATER such reads that the kernel
+// leaves to a thread of its own, whose user_data has bit 33 set; in batches of 32.
 
 #include "truth.h"
 #include <fcntl.h>
@@ -94,8 +95,8 @@ int main(int argc, char **argv)
 	static char content[FILE_BYTES], buffer[READ_BYTES];
 	char path[] = "/tmp/kindling-uring-XXXXXX";
 
-	if (argc != 3) {
-		fprintf(stderr, "usage: io_uring NOPS READS\n");
+	if (argc != 4) {
+		fprintf(stderr, "usage: io_uring NOPS READS LATER\n");
 		return 2;
 	}
 	buffer_output();
@@ -117,6 +118,10 @@ int main(int argc, char **argv)
 		die("a nop failed");
 	if (run(&read, reads) != reads * FILE_BYTES)
 		die("a read failed");
+	read.flags = IOSQE_ASYNC;
+	read.user_data = 1UL << 33;
+	if (run(&read, atol(argv[3])) != atol(argv[3]) * FILE_BYTES)
+		die("a later read failed");
 	printf("{\"pid\": %d, \"nops\": %ld, \"reads\": %ld, \"read_bytes\": %d}\n", getpid(), nops,
 	       reads, FILE_BYTES);
 	return 0;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kindling_format::schema::{File, FileKind, IoUring, IoUringKind};
+use kindling_format::schema::{File, FileKind, IoUring, IoUringKind, Thread};
 
 use crate::support::{Program, id, needs};
 
@@ -15,7 +15,7 @@ fn every_operation_is_submitted_once_and_completed_once() {
     needs!("syscalls", "io_uring");
     let (nops, reads) = (1000, 300);
     let recording =
-        Program::compile("io_uring").record(&[], &[&nops.to_string(), &reads.to_string()]);
+        Program::compile("io_uring").record(&[], &[&nops.to_string(), &reads.to_string(), "0"]);
     recording.assert_complete();
     let pid = id(&recording.truth["pid"]);
     let rows = recording.rows::<IoUring>();
@@ -61,5 +61,28 @@ fn every_operation_is_submitted_once_and_completed_once() {
     assert!(
         rows.iter()
             .all(|row| kind(row.ring) == Some(FileKind::IoUring))
+    );
+}
+
+#[test]
+fn the_threads_that_work_for_a_ring_are_of_the_target() {
+    needs!("syscalls", "io_uring", "wakeups");
+    let recording = Program::compile("io_uring").record(&[], &["0", "0", "20"]);
+    recording.assert_complete();
+    let pid = id(&recording.truth["pid"]);
+    let threads = recording.rows::<Thread>();
+    let workers: BTreeSet<u32> = threads
+        .iter()
+        .filter(|row| row.pid == pid && row.comm.starts_with("iou-wrk"))
+        .map(|row| row.tid)
+        .collect();
+    assert!(!workers.is_empty(), "{threads:?}");
+    let rows = recording.rows::<IoUring>();
+    let later = rows.iter().filter(|row| row.user_data >= 1 << 33);
+    let (gave, took): (Vec<_>, Vec<_>) = later.partition(|row| row.kind == IoUringKind::Complete);
+    assert_eq!((took.len(), gave.len()), (20, 20));
+    assert!(
+        gave.iter()
+            .all(|row| row.ret == Some(100) && row.pid == pid)
     );
 }

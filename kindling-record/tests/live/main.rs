@@ -6,6 +6,7 @@
 
 mod command_line;
 mod demo;
+mod extras;
 mod io_uring;
 mod killed;
 mod limits;

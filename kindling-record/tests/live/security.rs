@@ -27,9 +27,13 @@ fn status(pid: u32, field: &str) -> Vec<String> {
 #[test]
 fn rights_are_given_up_when_everything_is_attached() {
     needs!("processes");
-    // The recorder's process is the parent of the command's.
-    let script =
-        "grep -h -e CapEff -e NoNewPrivs /proc/$PPID/task/*/status; grep CapEff /proc/$$/status";
+    // The recorder's process is the parent of the command's. The thread that started the command, and
+    // kept its rights for it, ends when it runs.
+    let script = "i=0
+        while grep -q NoNewPrivs:.0 /proc/$PPID/task/*/status && [ $i -lt 100 ]; do
+            i=$((i+1)); sleep 0.05
+        done
+        grep -h -e CapEff -e NoNewPrivs /proc/$PPID/task/*/status; grep CapEff /proc/$$/status";
     let output = recorder()
         .args(["-o", "/dev/null", "--", "sh", "-c", script])
         .output()

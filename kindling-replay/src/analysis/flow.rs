@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::{
     analysis::{
+        flow_tcp::{self, FlowTcp},
         rpc::{self, histogram},
         rpc_call::Calls,
     },
@@ -57,6 +58,8 @@ pub struct FlowRow {
     pub first_ns: Option<i64>,
     /// The last one.
     pub last_ns: Option<i64>,
+    /// What TCP itself had to say; `None` for other flows, and if the capture does not tell.
+    pub tcp: Option<FlowTcp>,
     /// The requests that began in the window; `None` if the protocol is not known.
     pub requests: Option<FlowRequests>,
 }
@@ -104,6 +107,12 @@ pub fn report(
         ends: EventSelection::new(context, catalog, &[EventKind::Connection]),
     };
     let (mut flows, by_file) = view.collect(streams);
+    let has_peer = |file| connections.peer(file).is_some();
+    for (at, tcp) in flow_tcp::collect(context, catalog, &by_file, has_peer) {
+        if let Some(flow) = flows.get_mut(at) {
+            flow.tcp = Some(tcp);
+        }
+    }
     let mut latencies: BTreeMap<usize, Vec<i64>> = BTreeMap::new();
     for call in calls
         .calls
@@ -337,6 +346,7 @@ impl<'a> View<'a> {
             response_bytes: received,
             first_ns: span(|t| t.first).min().map(|ts| self.context.offset_ns(ts)),
             last_ns: span(|t| t.last).max().map(|ts| self.context.offset_ns(ts)),
+            tcp: None,
             requests: None,
         }
     }

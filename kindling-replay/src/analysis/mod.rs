@@ -10,6 +10,7 @@ pub mod events;
 pub mod files;
 pub mod flame;
 pub mod flow;
+pub mod flow_tcp;
 pub mod info;
 pub mod lock_table;
 pub mod locks;

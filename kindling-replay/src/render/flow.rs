@@ -23,6 +23,9 @@ pub fn text(out: &mut dyn Write, report: &FlowsReport) -> anyhow::Result<()> {
         ("conns", Align::Right),
         ("to server", Align::Right),
         ("to client", Align::Right),
+        ("resent", Align::Right),
+        ("resets", Align::Right),
+        ("max rtt", Align::Right),
         ("requests", Align::Right),
         ("errors", Align::Right),
         ("no answer", Align::Right),
@@ -41,6 +44,11 @@ pub fn text(out: &mut dyn Write, report: &FlowsReport) -> anyhow::Result<()> {
                 .as_ref()
                 .map_or(String::new(), |_| units::count(count))
         };
+        let some = |count: u64| match count {
+            0 => String::new(),
+            count => units::count(count),
+        };
+        let rtt = row.tcp.as_ref().and_then(|tcp| tcp.srtt_max_us);
         table.row([
             party(&row.client),
             party(&row.server),
@@ -49,6 +57,9 @@ pub fn text(out: &mut dyn Write, report: &FlowsReport) -> anyhow::Result<()> {
             units::count(row.connections),
             units::bytes(row.request_bytes),
             units::bytes(row.response_bytes),
+            some(row.tcp.as_ref().map_or(0, |tcp| tcp.retransmits)),
+            some(row.tcp.as_ref().map_or(0, |tcp| tcp.resets)),
+            time(rtt.map(|us| i64::from(us) * 1_000)),
             count(requests.count),
             count(requests.errors),
             count(requests.no_answer),

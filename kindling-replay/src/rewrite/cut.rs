@@ -14,8 +14,8 @@ use kindling_format::{
     Capture, CaptureWriter, Effort, FormatError, Header, Summary,
     header::Moment,
     schema::{
-        Argument, Clock, File, Frame, Index, IoUring, Loss, Mapping, Overhead, Payload, Process,
-        Sample, Stack, Switch, Symbol, Syscall, Tcp, Thread, Wakeup,
+        Argument, Block, Clock, Fault, File, Frame, Index, IoUring, Loss, Mapping, Migration,
+        Overhead, Payload, Process, Sample, Stack, Switch, Symbol, Syscall, Tcp, Thread, Wakeup,
     },
 };
 
@@ -125,6 +125,18 @@ impl Edit<IoUring> for Scope<'_> {
     }
 }
 
+/// Events of one thread at one moment.
+macro_rules! of_a_thread {
+    ($($row:ident),*) => {
+        $(impl Edit<$row> for Scope<'_> {
+            fn edit(&self, row: $row) -> Option<$row> {
+                (self.window.contains(row.ts) && self.has(row.tid, row.ts)).then_some(row)
+            }
+        })*
+    };
+}
+of_a_thread!(Block, Fault, Migration, Sample);
+
 impl Edit<Tcp> for Scope<'_> {
     fn edit(&self, row: Tcp) -> Option<Tcp> {
         let is_ours = match self.catalog.owner_of(row.file) {
@@ -146,12 +158,6 @@ impl Edit<Wakeup> for Scope<'_> {
     fn edit(&self, row: Wakeup) -> Option<Wakeup> {
         let touches = self.has(row.waker_tid, row.ts) || self.has(row.wakee_tid, row.ts);
         (touches && self.window.contains(row.ts)).then_some(row)
-    }
-}
-
-impl Edit<Sample> for Scope<'_> {
-    fn edit(&self, row: Sample) -> Option<Sample> {
-        (self.window.contains(row.ts) && self.has(row.tid, row.ts)).then_some(row)
     }
 }
 
@@ -284,7 +290,9 @@ macro_rules! of_scope {
         })*
     };
 }
-of_scope!(Syscall, Payload, IoUring, Tcp, Switch, Wakeup, Sample);
+of_scope!(
+    Syscall, Payload, IoUring, Tcp, Block, Fault, Switch, Migration, Wakeup, Sample
+);
 
 /// Rows that are kept if they name something that is needed.
 macro_rules! if_needed {

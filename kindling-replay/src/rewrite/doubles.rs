@@ -7,7 +7,8 @@ use std::collections::{HashMap, HashSet};
 use kindling_format::{
     Capture, FormatError,
     schema::{
-        Argument, Clock, IoUring, Loss, Overhead, Payload, Switch, Syscall, Tcp, Thread, Wakeup,
+        Argument, Block, Clock, Fault, IoUring, Loss, Migration, Overhead, Payload, Switch,
+        Syscall, Tcp, Thread, Wakeup,
     },
 };
 
@@ -50,6 +51,12 @@ macro_rules! of_calls {
 }
 of_calls!(Syscall, Argument, Payload);
 
+impl IsDouble<Block> for Doubles {
+    fn is_double(&self, row: &Block) -> bool {
+        self.is_told(row.ts.saturating_add(row.dur))
+    }
+}
+
 impl IsDouble<Switch> for Doubles {
     /// The recorder of the thread that left knows where it was.
     fn is_double(&self, row: &Switch) -> bool {
@@ -78,7 +85,7 @@ macro_rules! of_pieces {
         })*
     };
 }
-of_pieces!(Clock, IoUring, Overhead, Tcp);
+of_pieces!(Clock, Fault, IoUring, Migration, Overhead, Tcp);
 
 /// The calls of a capture that end after `end`, or not at all.
 pub(super) fn calls_over(capture: &Capture, end: i64) -> Result<HashSet<(u32, i64)>, FormatError> {

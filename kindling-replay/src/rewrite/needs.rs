@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use kindling_format::schema::{
-    File, Frame, IoUring, Payload, Process, Sample, Stack, Switch, Symbol, Syscall, Tcp, Wakeup,
+    File, Frame, IoUring, Migration, Payload, Process, Sample, Stack, Switch, Symbol, Syscall, Tcp,
+    Wakeup,
 };
 
 use super::{cut::Scope, tables::Edit};
@@ -174,6 +175,9 @@ impl Events {
         }
         for row in kept::<IoUring>(segment, scope) {
             events.files.extend(row.ring.into_iter().chain(row.file));
+        }
+        for row in kept::<Migration>(segment, scope) {
+            events.tids.insert(row.by_tid);
         }
         for row in kept::<Tcp>(segment, scope) {
             events.files.extend(row.file);

@@ -6,8 +6,8 @@ use std::{
 };
 
 use kindling_format::schema::{
-    Argument, Clock, File, Frame, IoUring, Loss, Mapping, Overhead, Payload, Process, Sample,
-    Stack, Switch, Symbol, Syscall, Tcp, Thread, Wakeup,
+    Argument, Block, Clock, Fault, File, Frame, IoUring, Loss, Mapping, Migration, Overhead,
+    Payload, Process, Sample, Stack, Switch, Symbol, Syscall, Tcp, Thread, Wakeup,
 };
 
 use super::{
@@ -118,6 +118,11 @@ remap! {
         ts: by ts, pid: by pid, tid: by pid, cpu: by cpu, ring: some id, file: some id,
     }
     event Tcp { ts: by ts, cpu: by cpu, cookie: by unique, file: some id, netns: by namespace }
+    event Block { ts: by ts, pid: by pid, tid: by pid }
+    event Fault { ts: by ts, pid: by pid, tid: by pid, cpu: by cpu }
+    event Migration {
+        ts: by ts, cpu: by cpu, tid: by pid, from_cpu: by cpu, to_cpu: by cpu, by_tid: by pid,
+    }
     event Switch { ts: by ts, cpu: by cpu, prev_tid: by pid, next_tid: by pid, stack: some id }
     event Wakeup { ts: by ts, cpu: by cpu, waker_tid: by pid, wakee_tid: by pid, target_cpu: by cpu }
     state Sample { ts: by ts, cpu: by cpu, pid: by pid, tid: by pid, stack: some id }
