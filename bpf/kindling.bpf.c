@@ -19,6 +19,7 @@
 #include "path.bpf.h"
 #include "log.bpf.h"
 #include "file.bpf.h"
+#include "payload.bpf.h"
 #include "syscall.bpf.h"
 #include "cgroup.bpf.h"
 #include "task.bpf.h"

@@ -8,8 +8,8 @@ use arrow::datatypes::DataType;
 use kindling_format::{
     column::EnumColumn,
     schema::{
-        self, ColumnSpec, Direction, Encoding, FileKind, Index, IoUringKind, Mode, Table,
-        TableSpec, TcpKind, TcpState,
+        self, BlockOperation, ColumnSpec, Direction, Encoding, FileKind, Index, IoUringKind, Mode,
+        Table, TableSpec, TcpKind, TcpState,
     },
 };
 
@@ -125,6 +125,7 @@ fn words() -> String {
         row::<TcpKind>("`tcp.kind`"),
         row::<Direction>("`tcp.direction`"),
         row::<TcpState>("`tcp.old_state`, `tcp.state`"),
+        row::<BlockOperation>("`block.operation`"),
     ]
     .concat()
 }

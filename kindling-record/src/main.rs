@@ -16,6 +16,7 @@ mod doctor;
 mod encoder;
 mod events;
 mod files;
+mod header;
 mod host;
 mod io_uring;
 mod limits;

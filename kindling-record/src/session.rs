@@ -10,17 +10,15 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use clap::ValueEnum;
 use kindling_format::{
-    Header, Summary,
-    header::{Moment, Options, Source},
+    Summary,
+    header::{Moment, Source},
     schema::Loss,
 };
 use libbpf_rs::{RingBuffer, RingBufferBuilder};
 
 use crate::{
     batch::Drain,
-    cli::Redact,
     clocks,
     command::{HeldCommand, RunningCommand},
     config::RecordConfig,
@@ -28,13 +26,12 @@ use crate::{
     cpus::Cpus,
     doctor::to_source,
     encoder::{Encoder, NewPart, WriteOptions},
-    host,
+    header::header,
     limits::Shedder,
     mappings::{MappedFile, MappingSource},
     parts::PartPlan,
     privileges,
     probes::{Attached, Probes, TargetKind},
-    redact,
     sources::{MAPPINGS, Missing},
     target::{Chosen, Target},
 };
@@ -502,37 +499,4 @@ fn to_sources(attached: Attached, mappings: Source) -> Vec<Source> {
         .into_iter()
         .map(|(source, outcome)| to_source(source.name, source.gives, outcome));
     programs.chain([mappings]).collect()
-}
-
-fn redacted(config: &RecordConfig) -> Vec<String> {
-    let word = |what: &Redact| Some(what.to_possible_value()?.get_name().to_owned());
-    config.redact.iter().filter_map(word).collect()
-}
-
-fn header(config: &RecordConfig, cpus: &Cpus, start: Moment, sources: Vec<Source>) -> Header {
-    let mut chosen = config.target.chosen().cloned().unwrap_or_default();
-    if config.hides(Redact::Args) {
-        redact::hide_args(&mut chosen.command);
-    }
-    let text = |path: &std::path::PathBuf| path.display().to_string();
-    Header {
-        tool: concat!("kindling-record ", env!("CARGO_PKG_VERSION")).to_owned(),
-        host: host::describe(cpus),
-        start,
-        options: Options {
-            target: config.target.words(),
-            command: chosen.command,
-            pids: chosen.pids.into_iter().collect(),
-            comms: chosen.comms,
-            cgroups: chosen.cgroups.iter().map(text).collect(),
-            containers: chosen.containers,
-            payload_bytes: config.payload_bytes,
-            redacted: redacted(config),
-            logs: config.logs.iter().map(|log| log.text.clone()).collect(),
-            sample_hz: config.sample_hz,
-            flush_interval_ns: config.flush.as_nanos() as i64,
-        },
-        sources,
-        ..Header::default()
-    }
 }
