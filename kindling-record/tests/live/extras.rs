@@ -65,8 +65,8 @@ fn a_switch_tells_the_priority_of_the_thread_that_left() {
     let threads = recording.rows::<Thread>();
     let sleep = threads.iter().find(|row| row.comm == "sleep").unwrap().tid;
     let switches = recording.rows::<Switch>();
-    let of_sleep = switches.iter().filter(|row| row.prev_tid == sleep);
-    let last = of_sleep.last().and_then(|row| row.prev_priority);
+    let last = switches.iter().rfind(|row| row.prev_tid == sleep);
+    let last = last.and_then(|row| row.prev_priority);
     // Niceness is inherited.
     let own = own_niceness();
     assert_eq!(last, Some((120 + own + 5).min(139) as u8));
