@@ -100,6 +100,15 @@ impl<W: Write> CaptureWriter<W> {
         self.written_bytes
     }
 
+    /// About how many bytes [`CaptureWriter::finish`] will write: who keeps so many free can end the
+    /// capture even when the disk is full.
+    pub fn end_bytes(&self) -> u64 {
+        const SUMMARY: u64 = 16 << 10;
+        // A row of the index and an entry of the directory, with the member's name.
+        const MEMBER: u64 = 160;
+        SUMMARY + MEMBER * self.entries.len() as u64
+    }
+
     /// What the bytes are written to.
     pub fn get_ref(&self) -> &W {
         &self.out
@@ -233,6 +242,13 @@ mod tests {
         (0..3).for_each(|n| whole.append(n, clock(n.into())).unwrap());
         let whole_size = whole.written_bytes() as usize;
         let first_size = whole.entries[0].end_off() as usize;
+        let whole_end = whole.end_bytes();
+        let unfinished = whole.written_bytes();
+        let finished = whole.finish(&Summary::default()).unwrap().len() as u64;
+        assert!(
+            finished - unfinished <= whole_end,
+            "the end is longer than announced"
+        );
         for size in first_size..whole_size {
             let bytes = Vec::new();
             let mut writer = CaptureWriter::new(Disk { bytes, size }, &Header::default()).unwrap();

@@ -256,7 +256,8 @@ impl Parts {
         };
         self.ended_bytes += writer.written_bytes();
         let output = writer.finish(&summary.unwrap_or_default());
-        let output = output.context("cannot write the end of the capture")?;
+        let mut output = output.context("cannot write the end of the capture")?;
+        output.end().context("cannot end the capture")?;
         if self.options.fsync.is_some() {
             output
                 .sync()
@@ -324,8 +325,18 @@ impl Part {
         if self.writer.written_bytes() > before {
             self.segment += 1;
             self.writer.flush().context(CANNOT_WRITE)?;
+            self.reserve()?;
         }
         Ok(())
+    }
+
+    /// Keeps room for the end of the capture. Without it the disk is full: nothing more is written.
+    fn reserve(&self) -> Result<()> {
+        let writer = &self.writer;
+        let reserved = writer
+            .get_ref()
+            .reserve(writer.written_bytes(), writer.end_bytes());
+        reserved.map_err(FormatError::Io).context(CANNOT_WRITE)
     }
 }
 

@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use rustix::fs::{Mode, OFlags};
+use rustix::{
+    fs::{FallocateFlags, Mode, OFlags},
+    io::Errno,
+};
 
 use crate::config::Destination;
 
@@ -72,6 +75,35 @@ impl Output {
         }
     }
 
+    /// Keeps so many bytes behind the first `len` free for this file. [`Output::cut`] sets them free.
+    ///
+    /// # Errors
+    /// If the disk does not have them. File systems that cannot keep any are none.
+    pub(crate) fn reserve(&self, len: u64, bytes: u64) -> io::Result<()> {
+        let Output::File(file) = self else {
+            return Ok(());
+        };
+        match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, len, bytes) {
+            Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => Err(error.into()),
+            // A device, a pipe, or a file system without preallocation.
+            _ => Ok(()),
+        }
+    }
+
+    /// Sets free what was kept behind the last byte that was written.
+    ///
+    /// # Errors
+    /// What the disk reports.
+    pub(crate) fn end(&mut self) -> io::Result<()> {
+        match self {
+            Output::File(file) if file.metadata()?.is_file() => {
+                let len = file.stream_position()?;
+                file.set_len(len)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Cuts off what is behind the first `len` bytes, and goes on from there. A pipe cannot take
     /// anything back.
     ///
@@ -79,6 +111,7 @@ impl Output {
     /// What the disk reports, or that it is none.
     pub(crate) fn cut(&mut self, len: u64) -> io::Result<()> {
         match self {
+            Output::File(file) if !file.metadata()?.is_file() => Ok(()),
             Output::File(file) => {
                 file.set_len(len)?;
                 file.seek(SeekFrom::Start(len)).map(drop)

@@ -321,7 +321,7 @@ impl Teller<'_> {
     }
 
     fn waits(&self, slices: &[Slice]) -> List<WaitRow> {
-        let mut rows: BTreeMap<(Reason, [Option<String>; 3]), WaitRow> = BTreeMap::new();
+        let mut rows: BTreeMap<WaitKey, WaitRow> = BTreeMap::new();
         for slice in slices {
             let State::Blocked(reason) = slice.state else {
                 continue;
@@ -391,3 +391,6 @@ fn moves_bytes(name: &str) -> bool {
     let is_count_of_messages = name.ends_with("mmsg");
     !is_count_of_messages && stems.iter().any(|stem| name.contains(stem))
 }
+
+/// What tells waits apart: the reason, the syscall, the file and the waker.
+type WaitKey = (Reason, [Option<String>; 3]);
