@@ -86,6 +86,25 @@ if has redis-server && has redis-benchmark; then
     redis_row "kindling-record --no-payload" "$(best more redis_rate "${kindling[@]}" --no-payload --)"
 fi
 
+# ---- the file: bytes per row and column, encode and decode, beside Arrow IPC and plain Parquet ---
+
+"${kindling[@]}" -- scripts/reference-workload.sh 2>&1 | grep -v '^kindling-record: without' || :
+whole=$(stat -c %s "$work/bench.kndl")
+"$bin/kindling-replay" info "$work/bench.kndl" --format json >"$work/info.json"
+python3 - "$work/info.json" <<'REPORT'
+import json, sys
+tables = json.load(open(sys.argv[1]))["info"]["tables"]
+events = {"syscalls", "arguments", "switches", "wakeups", "samples", "io_uring", "tcp"}
+left_out = {"payloads", "symbols"}
+rows = sum(t["rows"] for t in tables if t["table"] in events)
+size = sum(t["size_bytes"] for t in tables if t["table"] not in left_out)
+print(f"reference workload: {rows} events, {size / max(rows, 1):.2f} bytes per event without payloads and symbols")
+REPORT
+"$bin/kindling-replay" compact "$work/bench.kndl" -o "$work/compact.kndl" 2>/dev/null
+awk -v a="$whole" -v b="$(stat -c %s "$work/compact.kndl")" \
+    'BEGIN { printf "  compact: %d bytes instead of %d, %.1f %% less\n\n", b, a, 100 - 100 * b / a }'
+KINDLING_CAPTURE=$work/bench.kndl cargo bench --quiet --locked --workspace --bench members
+
 # ---- replay --------------------------------------------------------------------------------------
 
 echo "replay of $(stat -c %s "$work/bench.kndl") bytes"

@@ -113,7 +113,7 @@ pub(crate) struct RecordArgs {
     pub(crate) no_switch_stacks: bool,
 
     /// Memory for events that wait to be read, in all, for example 64M.
-    #[arg(long, value_name = "SIZE", default_value = "32M", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = parse_size)]
     pub(crate) buffer: u64,
 
     /// Write a finished event after this time at the latest.

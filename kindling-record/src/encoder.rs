@@ -5,8 +5,8 @@ use std::{
     io::ErrorKind,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -30,9 +30,12 @@ use crate::{
 
 /// Batches that may wait: enough for a slow disk's hiccup, little enough to bound the memory. When
 /// they are all full, the rings fill, and what finds no room there is counted.
-const QUEUE: usize = 4;
+const QUEUE: usize = 3;
 /// Below interactive programs, so that a busy host's own work comes first.
 const NICENESS: i32 = 10;
+/// While batches wait for room in the queue: on a host without an idle moment the encoder would come
+/// too late, and events that are lost are worse than time that is shared.
+const HURRIED_NICENESS: i32 = -5;
 
 /// A capture that is about to be written: all of the recording, or the next piece of it.
 pub(crate) struct NewPart {
@@ -67,6 +70,29 @@ pub(crate) struct Encoder {
 struct Shared {
     written_bytes: AtomicU64,
     is_full: AtomicBool,
+    /// The thread's id; 0 until it runs.
+    tid: AtomicI32,
+    is_hurried: AtomicBool,
+}
+
+impl Shared {
+    fn hurry(&self) {
+        if !self.is_hurried.swap(true, Ordering::Relaxed) {
+            set_niceness(self.tid.load(Ordering::Relaxed), HURRIED_NICENESS);
+        }
+    }
+
+    fn relax(&self) {
+        if self.is_hurried.swap(false, Ordering::Relaxed) {
+            set_niceness(self.tid.load(Ordering::Relaxed), NICENESS);
+        }
+    }
+}
+
+/// Threads have a niceness of their own; not being allowed to change it is no failure.
+fn set_niceness(tid: i32, niceness: i32) {
+    let tid = rustix::process::Pid::from_raw(tid);
+    let _ = rustix::process::setpriority_process(tid, niceness);
 }
 
 /// What was written.
@@ -98,8 +124,9 @@ impl Encoder {
         parts.tell();
         let (messages, waiting) = sync_channel(QUEUE);
         let thread = std::thread::spawn(move || {
-            // Threads have a niceness of their own; not being allowed to change it is no failure.
-            let _ = rustix::process::setpriority_process(None, NICENESS);
+            let tid = rustix::thread::gettid().as_raw_nonzero().get();
+            parts.shared.tid.store(tid, Ordering::Relaxed);
+            set_niceness(tid, NICENESS);
             parts.write_all(&waiting)?;
             Ok(parts)
         });
@@ -121,8 +148,17 @@ impl Encoder {
     }
 
     fn message(&self, message: Message) -> bool {
-        let messages = self.messages.as_ref();
-        messages.is_some_and(|messages| messages.send(message).is_ok())
+        let Some(messages) = &self.messages else {
+            return false;
+        };
+        match messages.try_send(message) {
+            Ok(()) => true,
+            Err(TrySendError::Full(message)) => {
+                self.shared.hurry();
+                messages.send(message).is_ok()
+            }
+            Err(TrySendError::Disconnected(_)) => false,
+        }
     }
 
     /// Bytes written so far, to all parts.
@@ -175,7 +211,18 @@ struct Parts {
 
 impl Parts {
     fn write_all(&mut self, messages: &Receiver<Message>) -> Result<()> {
-        for message in messages {
+        loop {
+            let message = match messages.try_recv() {
+                Ok(message) => message,
+                Err(TryRecvError::Disconnected) => return Ok(()),
+                Err(TryRecvError::Empty) => {
+                    self.shared.relax();
+                    match messages.recv() {
+                        Ok(message) => message,
+                        Err(_) => return Ok(()),
+                    }
+                }
+            };
             let written = match message {
                 Message::Batch(batch) => self.write(*batch),
                 Message::Next(next) => {
@@ -196,7 +243,6 @@ impl Parts {
             }
             self.tell();
         }
-        Ok(())
     }
 
     fn begin(&mut self, part: NewPart) -> Result<()> {

@@ -70,7 +70,9 @@ fn needed(is_user: bool, has_command: bool) -> CapabilitySet {
     let mut kept = CapabilitySet::SYS_PTRACE
         | CapabilitySet::DAC_READ_SEARCH
         | CapabilitySet::SYSLOG
-        | CapabilitySet::BPF;
+        | CapabilitySet::BPF
+        // The encoder's priority follows how busy it is.
+        | CapabilitySet::SYS_NICE;
     if has_command {
         kept |= CapabilitySet::KILL;
     }

@@ -44,8 +44,8 @@ fn rights_are_given_up_when_everything_is_attached() {
     let mut lines: Vec<&str> = text.lines().collect();
     // The command has the rights of whoever started the recorder.
     assert_eq!(lines.pop().unwrap(), format!("CapEff:\t{own}"));
-    // DAC_OVERRIDE, DAC_READ_SEARCH, KILL, SYS_PTRACE, SYSLOG, BPF by their numbers.
-    let kept = [1, 2, 5, 19, 34, 39]
+    // DAC_OVERRIDE, DAC_READ_SEARCH, KILL, SYS_PTRACE, SYS_NICE, SYSLOG, BPF by their numbers.
+    let kept = [1, 2, 5, 19, 23, 34, 39]
         .iter()
         .fold(0u64, |bits, bit| bits | 1 << bit);
     let kept = u64::from_str_radix(&own, 16).unwrap() & kept;
