@@ -5,8 +5,9 @@ use std::{fmt::Write as _, io::Write};
 use crate::{
     analysis::cpus::{CpuTimes, CpusReport, Picture, RunQueue},
     render::{
+        axis,
         table::{Align, TextTable, printable},
-        timeline::{escape, shorten, tick_step, tick_unit},
+        timeline::{escape, shorten},
         units,
     },
 };
@@ -117,7 +118,18 @@ pub fn svg(out: &mut dyn Write, picture: &Picture, title: &str) -> anyhow::Resul
         escape(title)
     )?;
     legend(out, picture)?;
-    axis(out, picture, bottom)?;
+    let length = picture.to_ns.saturating_sub(picture.from_ns).max(1);
+    let x = |tick: i64| {
+        let part = tick.saturating_sub(picture.from_ns) as f64 / length as f64;
+        LABELS + part * PLOT
+    };
+    axis::write(
+        out,
+        (picture.from_ns, picture.to_ns),
+        length,
+        (TOP, bottom),
+        x,
+    )?;
     for (index, (cpu, columns)) in picture.rows.iter().enumerate() {
         let y = TOP + index as f64 * (ROW + GAP);
         writeln!(
@@ -190,28 +202,6 @@ fn legend(out: &mut dyn Write, picture: &Picture) -> anyhow::Result<()> {
             y + 10.0
         )?;
         x += width;
-    }
-    Ok(())
-}
-
-fn axis(out: &mut dyn Write, picture: &Picture, bottom: f64) -> anyhow::Result<()> {
-    let length = picture.to_ns.saturating_sub(picture.from_ns).max(1);
-    let step = tick_step(length);
-    let unit = tick_unit(step);
-    let mut tick = picture.from_ns.div_euclid(step).saturating_mul(step);
-    while tick <= picture.to_ns && tick < i64::MAX {
-        if tick >= picture.from_ns {
-            let part = tick.saturating_sub(picture.from_ns) as f64 / length as f64;
-            let x = LABELS + part * PLOT;
-            writeln!(
-                out,
-                r##"<path d="M{x:.1},{}V{bottom}" stroke="#e9ecef"/><text x="{x:.1}" y="{}" text-anchor="middle" font-size="11" fill="#868e96">{}</text>"##,
-                TOP - 14.0,
-                TOP - 19.0,
-                unit(tick)
-            )?;
-        }
-        tick = tick.saturating_add(step);
     }
     Ok(())
 }

@@ -6,8 +6,9 @@ use std::{collections::BTreeMap, io::Write};
 use crate::{
     analysis::critical_path_report::{PathPiece, PathReport},
     render::{
+        axis,
         critical_path::{place, thread, waker},
-        timeline::{COLOURS, escape, shorten, tick_step, tick_unit, words},
+        timeline::{COLOURS, escape, shorten, words},
         units,
     },
 };
@@ -39,7 +40,10 @@ pub fn svg(out: &mut dyn Write, report: &PathReport, title: &str) -> anyhow::Res
         escape(title)
     )?;
     legend(out, report)?;
-    axis(out, report, bottom)?;
+    let span = (report.from_ns, report.to_ns);
+    axis::write(out, span, report.length_ns, (TOP, bottom), |tick| {
+        x(report, tick)
+    })?;
     for (row, name) in rows.values() {
         let y = y(*row);
         writeln!(
@@ -111,26 +115,6 @@ fn legend(out: &mut dyn Write, report: &PathReport) -> anyhow::Result<()> {
             at + 17.0
         )?;
         at += 34.0 + word.chars().count() as f64 * 6.8;
-    }
-    Ok(())
-}
-
-fn axis(out: &mut dyn Write, report: &PathReport, bottom: f64) -> anyhow::Result<()> {
-    let step = tick_step(report.length_ns);
-    let unit = tick_unit(step);
-    let mut tick = report.from_ns.div_euclid(step).saturating_mul(step);
-    while tick <= report.to_ns && tick < i64::MAX {
-        if tick >= report.from_ns {
-            let x = x(report, tick);
-            writeln!(
-                out,
-                r##"<path d="M{x:.1},{}V{bottom}" stroke="#e9ecef"/><text x="{x:.1}" y="{}" text-anchor="middle" font-size="11" fill="#868e96">{}</text>"##,
-                TOP - 14.0,
-                TOP - 19.0,
-                unit(tick)
-            )?;
-        }
-        tick = tick.saturating_add(step);
     }
     Ok(())
 }

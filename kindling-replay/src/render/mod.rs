@@ -1,6 +1,7 @@
 //! Reports as text, JSON and pictures. A renderer writes what a report says and computes nothing.
 
 pub mod argument;
+mod axis;
 pub mod check;
 pub mod cpus;
 pub mod critical_path;

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, io::Write};
 use crate::{
     analysis::timeline::{Block, ProcessTracks, TimelineReport, TrackReport},
     model::slice::{Reason, State},
-    render::units,
+    render::{axis, units},
 };
 
 const LABELS: f64 = 190.0;
@@ -53,7 +53,15 @@ pub fn svg(out: &mut dyn Write, report: &TimelineReport) -> anyhow::Result<()> {
     let scale = Scale::new(report);
     head(out, report, width, height)?;
     legend(out, report)?;
-    axis(out, report, scale, bottom)?;
+    let x = |tick| scale.x(tick);
+    let length = scale.length_ns as i64;
+    axis::write(
+        out,
+        (report.from_ns, report.to_ns),
+        length,
+        (TOP, bottom),
+        x,
+    )?;
     let mut y = TOP;
     for process in &report.processes {
         group(out, process, y)?;
@@ -140,58 +148,6 @@ pub(super) fn words(state: State) -> &'static str {
         State::Blocked(Reason::Other) => "blocked, other",
         state => state.word(),
     }
-}
-
-fn axis(
-    out: &mut dyn Write,
-    report: &TimelineReport,
-    scale: Scale,
-    bottom: f64,
-) -> anyhow::Result<()> {
-    let step = tick_step(scale.length_ns as i64);
-    let unit = tick_unit(step);
-    let mut tick = report.from_ns.div_euclid(step).saturating_mul(step);
-    while tick <= report.to_ns {
-        if tick >= report.from_ns {
-            let x = scale.x(tick);
-            writeln!(
-                out,
-                r##"<path d="M{x:.1},{}V{bottom}" stroke="#e9ecef"/><text x="{x:.1}" y="{}" text-anchor="middle" font-size="11" fill="#868e96">{}</text>"##,
-                TOP - 14.0,
-                TOP - 19.0,
-                unit(tick)
-            )?;
-        }
-        tick = tick.saturating_add(step);
-        if tick == i64::MAX {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// The smallest of 1, 2, 5 times a power of ten that gives at most twelve ticks.
-pub(super) fn tick_step(length_ns: i64) -> i64 {
-    let mut step = 1i64;
-    loop {
-        for factor in [1, 2, 5] {
-            let candidate = step.saturating_mul(factor);
-            if candidate == i64::MAX || length_ns / candidate <= 12 {
-                return candidate;
-            }
-        }
-        step = step.saturating_mul(10);
-    }
-}
-
-pub(super) fn tick_unit(step: i64) -> impl Fn(i64) -> String {
-    let (unit_ns, unit) = match step {
-        ..1_000 => (1, "ns"),
-        1_000..1_000_000 => (1_000, "us"),
-        1_000_000..1_000_000_000 => (1_000_000, "ms"),
-        _ => (1_000_000_000, "s"),
-    };
-    move |ns| format!("{} {unit}", ns / unit_ns)
 }
 
 fn group(out: &mut dyn Write, process: &ProcessTracks, y: f64) -> anyhow::Result<()> {
@@ -373,22 +329,6 @@ pub(super) fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ticks_are_round_and_few() {
-        let cases = [
-            (12, 1),
-            (13, 2),
-            (1_000_000_000, 100_000_000),
-            (3_141_592_653, 500_000_000),
-            (0, 1),
-        ];
-        for (length, step) in cases {
-            assert_eq!(tick_step(length), step, "{length}");
-        }
-        assert_eq!(tick_unit(500_000_000)(1_500_000_000), "1500 ms");
-        assert!(tick_step(i64::MAX) > 0);
-    }
 
     #[test]
     fn names_from_a_capture_are_escaped() {
