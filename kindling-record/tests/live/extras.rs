@@ -65,7 +65,9 @@ fn a_switch_tells_the_priority_of_the_thread_that_left() {
     let threads = recording.rows::<Thread>();
     let sleep = threads.iter().find(|row| row.comm == "sleep").unwrap().tid;
     let switches = recording.rows::<Switch>();
-    let last = switches.iter().rfind(|row| row.prev_tid == sleep);
+    // Rows come CPU by CPU, not in the order of time.
+    let left = switches.iter().filter(|row| row.prev_tid == sleep);
+    let last = left.max_by_key(|row| row.ts);
     let last = last.and_then(|row| row.prev_priority);
     // Niceness is inherited.
     let own = own_niceness();
