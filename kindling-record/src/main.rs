@@ -4,6 +4,7 @@
 //! wires the stages, [`probes`] owns the kernel side, and what will be gone later is resolved on the
 //! way: names in [`lives`], descriptors in [`files`], code addresses in [`symbols`].
 
+mod account;
 mod batch;
 mod cli;
 mod clocks;

@@ -1,6 +1,8 @@
 //! Executable mappings: from the kernel's own records of them (`PERF_RECORD_MMAP2`), which name
 //! short-lived processes too, and from `/proc` for processes that were there before.
 
+use std::collections::BTreeSet;
+
 use perf_event::{Builder, Clock, SampleFlag, Sampler, data, events::Software};
 use procfs::process::{MMPermissions, MMapPath, Process};
 
@@ -70,6 +72,47 @@ impl MappingSource {
             }
         }
         lost
+    }
+}
+
+/// The mappings of the target. They come by another way than the rings: those of processes that the
+/// rings have not named yet wait for one more segment.
+#[derive(Default)]
+pub(crate) struct TargetMappings {
+    source: Option<MappingSource>,
+    waiting: Vec<MappedFile>,
+}
+
+impl TargetMappings {
+    /// Begins to listen on these CPUs; without the kernel's stream there are none.
+    ///
+    /// # Errors
+    /// Those of [`MappingSource::open`], beside what goes on without it.
+    pub(crate) fn open(cpus: &[usize]) -> (Self, std::io::Result<()>) {
+        let (source, outcome) = match MappingSource::open(cpus) {
+            Ok(source) => (Some(source), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        let waiting = Vec::new();
+        (Self { source, waiting }, outcome)
+    }
+
+    /// Takes what has arrived of the processes in `targets`, and how many records were lost.
+    pub(crate) fn take(&mut self, targets: &BTreeSet<u32>) -> (Vec<MappedFile>, u64) {
+        let Some(source) = &mut self.source else {
+            return (Vec::new(), 0);
+        };
+        let mut new = Vec::new();
+        let lost = source.drain(|mapped| new.push(mapped));
+        let mut ours = std::mem::take(&mut self.waiting);
+        ours.retain(|mapped| targets.contains(&mapped.pid));
+        for mapped in new {
+            match targets.contains(&mapped.pid) {
+                true => ours.push(mapped),
+                false => self.waiting.push(mapped),
+            }
+        }
+        (ours, lost)
     }
 }
 

@@ -10,25 +10,22 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use kindling_format::{
-    Summary,
-    header::{Moment, Source},
-    schema::Loss,
-};
+use kindling_format::header::{Moment, Source};
 use libbpf_rs::{RingBuffer, RingBufferBuilder};
 
 use crate::{
+    account::Account,
     batch::Drain,
     clocks,
     command::{HeldCommand, RunningCommand},
     config::RecordConfig,
-    cost::{self, CostMeter},
+    cost,
     cpus::Cpus,
     doctor::to_source,
     encoder::{Encoder, NewPart, WriteOptions},
     header::header,
     limits::Shedder,
-    mappings::{MappedFile, MappingSource},
+    mappings::TargetMappings,
     parts::PartPlan,
     privileges,
     probes::{Attached, Probes, TargetKind},
@@ -44,8 +41,6 @@ const QUIET: Duration = Duration::from_millis(5);
 const IDLE: Duration = Duration::from_millis(20);
 /// Records that are taken from the rings before the clock is looked at.
 const ROUND: usize = 16_384;
-/// How often the recorder looks at its own cost and at what was lost.
-const METER_INTERVAL_NS: i64 = 1_000_000_000;
 /// How often the clocks are compared.
 const CLOCK_INTERVAL_NS: i64 = 60_000_000_000;
 /// A segment is cut when a table has this many rows, or after the flush interval.
@@ -97,17 +92,12 @@ pub(crate) fn run(config: &RecordConfig, stop: &AtomicBool) -> Result<Outcome> {
         config,
         probes,
         mappings,
-        pending: Vec::new(),
         encoder,
         parts,
+        account: Account::new(start.monotonic_ns, &drain),
         drain,
-        meter: CostMeter::new(start.monotonic_ns),
         shedder: Shedder::new(config.limits, start.monotonic_ns, cost::cpu_ns()),
-        lost: BTreeMap::new(),
-        lost_before: BTreeMap::new(),
-        cpu_before_ns: 0,
         start,
-        last_meter_ns: start.monotonic_ns,
         last_clock_ns: start.monotonic_ns,
         last_cut_ns: start.monotonic_ns,
     };
@@ -149,21 +139,13 @@ struct Session<'a, 'obj> {
     rings: RingBuffer<'static>,
     ring_bytes: u64,
     probes: Probes<'obj>,
-    mappings: Option<MappingSource>,
-    /// Mappings of processes that are not known yet to be of the target.
-    pending: Vec<MappedFile>,
+    mappings: TargetMappings,
     encoder: Encoder,
     parts: PartPlan,
     drain: Rc<RefCell<Drain>>,
-    meter: CostMeter,
+    account: Account,
     shedder: Shedder,
-    /// What the current part lost, and what those before it did.
-    lost: BTreeMap<String, u64>,
-    lost_before: BTreeMap<String, u64>,
-    /// CPU time of the recorder when the current part began.
-    cpu_before_ns: i64,
     start: Moment,
-    last_meter_ns: i64,
     last_clock_ns: i64,
     last_cut_ns: i64,
 }
@@ -251,7 +233,7 @@ impl Session<'_, '_> {
         let before = self.drain.borrow().bytes;
         let taken = self.rings.consume_raw_n(ROUND);
         let bytes = self.drain.borrow().bytes - before;
-        self.meter.saw_ring(bytes);
+        self.account.saw_ring(bytes);
         match taken {
             ..=0 => Some(IDLE),
             _ if taken as usize >= ROUND || bytes > self.ring_bytes / BUSY_PART => None,
@@ -265,7 +247,7 @@ impl Session<'_, '_> {
         if self.shedder.is_due(now) {
             self.shed(now);
         }
-        if now - self.last_meter_ns >= METER_INTERVAL_NS {
+        if self.account.is_due(now) {
             self.read_meter(now);
         }
         if now - self.last_clock_ns >= CLOCK_INTERVAL_NS {
@@ -295,29 +277,14 @@ impl Session<'_, '_> {
         if !self.cut() {
             return Ok(false);
         }
-        let summary = self.summary(now, "rotated", None);
+        let summary = self.account.summary(now, "rotated", None);
         let next = self.parts.next(now, self.encoder.written_bytes())?;
-        for (table, count) in std::mem::take(&mut self.lost) {
-            *self.lost_before.entry(table).or_insert(0) += count;
-        }
-        self.cpu_before_ns = cost::cpu_ns();
+        self.account.next_part();
         let mut drain = self.drain.borrow_mut();
         drain.batch.clock(now);
         drain.repeat();
         drop(drain);
         Ok(self.encoder.next_part(summary, next))
-    }
-
-    /// How the current part ends.
-    fn summary(&self, end: Moment, reason: &str, exit_status: Option<i32>) -> Summary {
-        Summary {
-            end,
-            reason: reason.to_owned(),
-            rows: BTreeMap::new(),
-            lost: self.lost.clone(),
-            exit_status,
-            recorder_cpu_ns: cost::cpu_ns() - self.cpu_before_ns,
-        }
     }
 
     /// Leaves out more, or less again. Losses are told until this moment, so that their causes are
@@ -380,65 +347,20 @@ impl Session<'_, '_> {
         self.encoder.send(batch)
     }
 
-    /// Mappings come by another way than the rings: those of processes that the rings have not
-    /// named yet wait for one more segment.
     fn take_mappings(&mut self) {
-        let Some(source) = &mut self.mappings else {
-            return;
-        };
-        let mut new = Vec::new();
-        let lost = source.drain(|mapped| new.push(mapped));
         let mut drain = self.drain.borrow_mut();
-        let waited = std::mem::take(&mut self.pending);
-        let known = |drain: &Drain, mapped: &MappedFile| drain.lives.targets.contains(&mapped.pid);
-        let (ours, others): (Vec<_>, Vec<_>) = new.into_iter().partition(|map| known(&drain, map));
-        let late: Vec<_> = waited
-            .into_iter()
-            .filter(|map| known(&drain, map))
-            .collect();
-        drain.batch.code.mapped.extend(late.into_iter().chain(ours));
+        let (mapped, lost) = self.mappings.take(&drain.lives.targets);
+        drain.batch.code.mapped.extend(mapped);
         drop(drain);
-        self.pending = others;
-        if lost > 0 {
-            self.lose(
-                None,
-                MAPPINGS,
-                "perf ring full",
-                lost,
-                clocks::monotonic_ns(),
-            );
-        }
+        let now = clocks::monotonic_ns();
+        self.account
+            .lose(None, MAPPINGS, "perf ring full", lost, now);
     }
 
     fn read_meter(&mut self, now_ns: i64) {
-        for (cpu, kind, count) in self.probes.newly_shed() {
-            self.lose(Some(cpu), kind.table(), self.shedder.cause(), count, now_ns);
-        }
-        for (cpu, kind, count) in self.probes.new_losses() {
-            self.lose(Some(cpu), kind.table(), "ring full", count, now_ns);
-        }
-        let malformed = std::mem::take(&mut self.drain.borrow_mut().malformed);
-        if malformed > 0 {
-            self.lose(None, "unknown", "malformed record", malformed, now_ns);
-        }
-        let mut drain = self.drain.borrow_mut();
-        let cost = self
-            .meter
-            .read(now_ns, drain.records, self.encoder.written_bytes());
-        drain.batch.overhead.push(cost);
-        self.last_meter_ns = now_ns;
-    }
-
-    fn lose(&mut self, cpu: Option<u16>, source: &str, cause: &str, count: u64, now_ns: i64) {
-        *self.lost.entry(source.to_owned()).or_insert(0) += count;
-        self.drain.borrow_mut().batch.losses.push(Loss {
-            ts: self.last_meter_ns,
-            end_ts: now_ns,
-            cpu,
-            source: source.to_owned(),
-            cause: cause.to_owned(),
-            count,
-        });
+        let cause = self.shedder.cause();
+        let written = self.encoder.written_bytes();
+        self.account.read(now_ns, &mut self.probes, cause, written);
     }
 
     fn end(
@@ -456,16 +378,12 @@ impl Session<'_, '_> {
         self.cut();
         let records = self.drain.borrow().records;
         let exit_status = command.and_then(RunningCommand::wait_status);
-        let summary = self.summary(end, reason, exit_status);
+        let summary = self.account.summary(end, reason, exit_status);
         let written = self.encoder.finish(summary)?;
-        let mut lost = self.lost_before;
-        for (table, count) in self.lost {
-            *lost.entry(table).or_insert(0) += count;
-        }
         Ok(Outcome {
             duration_ns: end.monotonic_ns - self.start.monotonic_ns,
             records,
-            lost,
+            lost: self.account.all_lost(),
             size_bytes: written.size_bytes,
             parts: self.parts.count(),
             full_ns: written
@@ -481,16 +399,13 @@ impl Session<'_, '_> {
     }
 }
 
-fn open_mappings(cpus: &Cpus) -> (Option<MappingSource>, Source) {
-    let (source, outcome) = match MappingSource::open(&cpus.online) {
-        Ok(source) => (Some(source), Ok(())),
-        Err(error) => {
-            let what = format!("perf_event_open: {error}");
-            (None, Err(Missing::explain(&what, error.raw_os_error())))
-        }
-    };
+fn open_mappings(cpus: &Cpus) -> (TargetMappings, Source) {
+    let (mappings, outcome) = TargetMappings::open(&cpus.online);
+    let outcome = outcome.map_err(|error| {
+        Missing::explain(&format!("perf_event_open: {error}"), error.raw_os_error())
+    });
     (
-        source,
+        mappings,
         to_source(MAPPINGS, "which code runs where, for symbols", outcome),
     )
 }
