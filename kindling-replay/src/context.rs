@@ -171,7 +171,7 @@ impl Context {
     /// Those of `fill` and of the output.
     pub fn write(
         &self,
-        fill: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
+        fill: impl FnOnce(&mut (dyn Write + Send)) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         self.target.write(fill)
     }

@@ -47,11 +47,11 @@ impl Target {
     /// Those of `fill`, and of the operating system with the file's name.
     pub fn write(
         &self,
-        fill: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
+        fill: impl FnOnce(&mut (dyn Write + Send)) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         match self {
             Target::Stdout => {
-                let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+                let mut out = BufWriter::with_capacity(1 << 16, io::stdout());
                 fill(&mut out)?;
                 out.flush().context("cannot write to standard output")
             }
@@ -64,7 +64,7 @@ impl Target {
 
 fn write_file(
     path: &Path,
-    fill: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
+    fill: impl FnOnce(&mut (dyn Write + Send)) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     // A link keeps being a link, and what is no regular file (a FIFO, /dev/null) stays what it is.
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
@@ -93,7 +93,7 @@ fn write_file(
 
 fn fill_file(
     file: File,
-    fill: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
+    fill: impl FnOnce(&mut (dyn Write + Send)) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let mut out = BufWriter::with_capacity(1 << 16, file);
     fill(&mut out)?;

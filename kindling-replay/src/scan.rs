@@ -1,14 +1,17 @@
 //! Reading a capture segment by segment on all cores.
 //!
-//! Segments are decoded in parallel, a bounded number at a time, and their results are handed over
-//! in the order of the segments: so memory follows the segments in flight, and the answer does not
-//! depend on the number of threads.
+//! Segments are decoded in parallel, a bounded number ahead of the one whose result is handed over,
+//! and that in the order of the segments: so memory follows the segments in flight, and the answer
+//! does not depend on the number of threads.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     io::IsTerminal,
     ops::ControlFlow,
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        mpsc::{self, Receiver, TryRecvError},
+    },
     time::{Duration, Instant},
 };
 
@@ -16,7 +19,7 @@ use kindling_format::{
     Capture, Member, Rows,
     schema::{Index, Table},
 };
-use rayon::prelude::*;
+use rayon::{ScopeFifo, Yield};
 
 use crate::{context::Context, selection::Window, warning::Warning};
 
@@ -54,8 +57,18 @@ impl<'a> Segment<'a> {
     /// As [`Segment::rows_within`], if the index does not rule out either that one speaks of these
     /// processes.
     pub fn rows_of<T: Table>(&self, window: Window, pids: Option<&BTreeSet<u32>>) -> Rows<T> {
+        self.columns_of(window, pids, None)
+    }
+
+    /// As [`Segment::rows_of`], but only these columns are decoded; the others read as defaults.
+    pub fn columns_of<T: Table>(
+        &self,
+        window: Window,
+        pids: Option<&BTreeSet<u32>>,
+        wanted: Option<&[&str]>,
+    ) -> Rows<T> {
         if self.may_speak_of(T::NAME, window, pids) {
-            self.rows()
+            self.columns(wanted)
         } else {
             self.skip::<T>();
             Rows::empty()
@@ -119,14 +132,15 @@ impl<'a> Segment<'a> {
     }
 }
 
-/// Runs `map` over every segment in parallel and `fold` over the results in segment order.
+/// Runs `map` over every segment in parallel and `fold` over the results in segment order, on one of
+/// the workers, while the others decode what comes next.
 ///
 /// `what` names the work in the progress bar.
 pub fn segments<R: Send>(
     context: &Context,
     what: &str,
     map: impl Fn(Segment<'_>) -> R + Sync,
-    mut fold: impl FnMut(R),
+    mut fold: impl FnMut(R) + Send,
 ) {
     let _: ControlFlow<()> = segments_while(context, what, map, |result| {
         fold(result);
@@ -138,27 +152,64 @@ pub fn segments<R: Send>(
 ///
 /// # Errors
 /// What `fold` breaks with.
-pub fn segments_while<R: Send, B>(
+pub fn segments_while<R: Send, B: Send>(
     context: &Context,
     what: &str,
     map: impl Fn(Segment<'_>) -> R + Sync,
-    mut fold: impl FnMut(R) -> ControlFlow<B>,
+    mut fold: impl FnMut(R) -> ControlFlow<B> + Send,
 ) -> ControlFlow<B> {
     let numbers: Vec<u32> = context.capture.segments().collect();
     let progress = Progress::new(what, numbers.len());
-    // Two per worker keep all of them busy while the results so far are folded in order.
-    for batch in numbers.chunks(context.pool.current_num_threads().max(1) * 2) {
-        let results: Vec<R> = context.pool.install(|| {
-            let results = batch.par_iter().map(|&number| {
-                let result = map(Segment::new(context, number));
-                progress.step();
-                result
-            });
-            results.collect()
-        });
-        results.into_iter().try_for_each(&mut fold)?;
+    let map = |number| {
+        let result = map(Segment::new(context, number));
+        progress.step();
+        result
+    };
+    // Two per worker keep all of them busy while a result is folded.
+    let ahead = context.pool.current_num_threads().max(1) * 2;
+    context.pool.install(|| {
+        rayon::in_place_scope_fifo(|scope| {
+            let mut numbers = numbers.iter().copied();
+            let begin = |number| spawn(scope, &map, number);
+            let mut begun: VecDeque<Receiver<R>> =
+                numbers.by_ref().take(ahead).map(begin).collect();
+            while let Some(next) = begun.pop_front() {
+                let Some(result) = wait(&next) else { break };
+                begun.extend(numbers.next().map(begin));
+                fold(result)?;
+            }
+            ControlFlow::Continue(())
+        })
+    })
+}
+
+/// Has a worker decode a segment.
+fn spawn<'scope, R: Send + 'scope>(
+    scope: &ScopeFifo<'scope>,
+    map: &'scope (impl Fn(u32) -> R + Sync),
+    number: u32,
+) -> Receiver<R> {
+    let (send, receive) = mpsc::sync_channel(1);
+    scope.spawn_fifo(move |_| {
+        // Nobody waits for it any more if the fold has broken off.
+        let _ = send.send(map(number));
+    });
+    receive
+}
+
+/// Works on other segments until the result is there; `None` if its worker panicked, which goes on
+/// at the end of the scope.
+fn wait<R>(result: &Receiver<R>) -> Option<R> {
+    loop {
+        match result.try_recv() {
+            Ok(result) => return Some(result),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) => {}
+        }
+        if rayon::yield_now() != Some(Yield::Executed) {
+            return result.recv().ok();
+        }
     }
-    ControlFlow::Continue(())
 }
 
 /// A bar on standard error that shows up when the work takes longer than a second, and only on a

@@ -51,6 +51,18 @@ macro_rules! table {
         #[doc(hidden)]
         pub struct $views { $($col: <$ty as Value>::View,)* }
 
+        impl Rows<$row> {
+            $(
+                $(#[doc = $cdoc])*
+                ///
+                /// Of the row at `index`; the default beyond the end.
+                #[inline]
+                pub fn $col(&self, index: usize) -> $ty {
+                    self.views.$col.get(index)
+                }
+            )*
+        }
+
         impl Table for $row {
             const NAME: &'static str = $name;
             const SORT: &'static [&'static str] = &[stringify!($group) $(, stringify!($key))*];

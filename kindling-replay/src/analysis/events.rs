@@ -147,12 +147,12 @@ type Arguments = BTreeMap<(u32, i64), Vec<Argument>>;
 ///
 /// # Errors
 /// What `sink` breaks with.
-pub fn stream<R: Send, B>(
+pub fn stream<R: Send, B: Send>(
     context: &Context,
     catalog: &Catalog,
     sources: &BTreeSet<Source>,
     render: impl Fn(&Event) -> R + Sync,
-    mut sink: impl FnMut(R) -> ControlFlow<B>,
+    mut sink: impl FnMut(R) -> ControlFlow<B> + Send,
 ) -> ControlFlow<B> {
     let kinds: Vec<EventKind> = sources.iter().map(|source| source.kind()).collect();
     let selected = EventSelection::new(context, catalog, &kinds);

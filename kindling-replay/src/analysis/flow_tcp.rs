@@ -33,7 +33,7 @@ pub fn collect(
     context: &Context,
     catalog: &Catalog,
     flow_of: &BTreeMap<u32, usize>,
-    has_peer: impl Fn(u32) -> bool,
+    has_peer: impl Fn(u32) -> bool + Sync,
 ) -> BTreeMap<usize, FlowTcp> {
     let window = context.selection.window;
     let files = catalog.files.values();

@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
 }
 
 fn write_text(
-    out: &mut dyn Write,
+    out: &mut (dyn Write + Send),
     context: &Context,
     catalog: &Catalog,
     sources: &BTreeSet<Source>,
@@ -76,7 +76,7 @@ fn write_text(
 }
 
 fn write_json(
-    out: &mut dyn Write,
+    out: &mut (dyn Write + Send),
     context: &Context,
     catalog: &Catalog,
     sources: &BTreeSet<Source>,

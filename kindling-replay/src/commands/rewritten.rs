@@ -38,7 +38,7 @@ impl Sizes {
     /// Writes to `target` and counts.
     pub(super) fn of_write(
         target: &Target,
-        fill: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
+        fill: impl FnOnce(&mut (dyn Write + Send)) -> anyhow::Result<()>,
     ) -> anyhow::Result<Self> {
         let mut written_bytes = 0;
         target.write(|out| {
@@ -63,7 +63,7 @@ impl Sizes {
 
 /// Counts what is written.
 struct Counted<'a> {
-    out: &'a mut dyn Write,
+    out: &'a mut (dyn Write + Send),
     bytes: u64,
 }
 

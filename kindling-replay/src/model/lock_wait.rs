@@ -131,7 +131,7 @@ pub fn replay(
     catalog: &Catalog,
     stacks: &Stacks,
     set: &ThreadSet,
-    mut sink: impl FnMut(Batch<'_>),
+    mut sink: impl FnMut(Batch<'_>) + Send,
 ) {
     let Some(futex) = syscalls::named(&context.capture.header().host.arch, "futex") else {
         return;

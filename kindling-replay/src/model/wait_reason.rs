@@ -36,6 +36,11 @@ pub struct Call {
 }
 
 impl Call {
+    /// The columns of `syscalls` that it is made of, and those that say whose it is.
+    pub const COLUMNS: [&str; 9] = [
+        "ts", "dur", "tid", "nr", "file", "arg0", "arg1", "arg2", "arg3",
+    ];
+
     /// The call of a row.
     pub fn new(row: &Syscall) -> Self {
         let args = [row.arg0, row.arg1, row.arg2, row.arg3];

@@ -90,7 +90,7 @@ pub fn envelope(
 
 /// The rows of a list that is too long to hold, while they are written.
 pub struct RowsSoFar<'a> {
-    out: &'a mut dyn Write,
+    out: &'a mut (dyn Write + Send),
     total: u64,
 }
 
@@ -122,7 +122,7 @@ impl RowsSoFar<'_> {
 /// # Errors
 /// Those of `out` and of `fill`.
 pub fn streamed(
-    out: &mut dyn Write,
+    out: &mut (dyn Write + Send),
     context: &Context,
     command: &str,
     fill: impl FnOnce(&mut RowsSoFar<'_>) -> anyhow::Result<()>,
