@@ -50,6 +50,7 @@ mod salvage;
 pub mod schema;
 pub mod segment;
 pub mod syscalls;
+mod unpack;
 mod writer;
 
 pub use column::{EnumColumn, Rows};

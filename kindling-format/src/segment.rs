@@ -14,8 +14,9 @@ use bytes::Bytes;
 use parquet::{
     arrow::{
         ArrowWriter, ProjectionMask,
-        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder},
+        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader},
         arrow_writer::ArrowWriterOptions,
+        parquet_to_arrow_field_levels,
     },
     basic::{Compression, Encoding as ParquetEncoding, ZstdLevel},
     file::properties::{EnabledStatistics, WriterProperties, WriterVersion},
@@ -28,6 +29,7 @@ use crate::{
     pages::{self, Refused},
     quiet,
     schema::{Encoding, Extent, Table},
+    unpack::CheckedMember,
 };
 
 /// The most rows that a reader accepts in one member. The recorder writes at most 64 Ki rows of a
@@ -221,15 +223,18 @@ fn decode_batches(
 ) -> Result<(SchemaRef, Vec<RecordBatch>), DecodeError> {
     let metadata = load_metadata(&bytes)?;
     let rows = pages::check(&bytes, metadata.metadata())?;
-    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata);
-    let parquet_schema = builder.parquet_schema();
+    let parquet_schema = metadata.parquet_schema();
     let roots = parquet_schema.root_schema().get_fields().iter().enumerate();
     let roots = roots.filter(|(_, field)| is_wanted(field.name()));
     let mask = ProjectionMask::roots(parquet_schema, roots.map(|(index, _)| index));
-    let reader = builder
-        .with_projection(mask)
-        .with_batch_size(rows.clamp(1, BATCH_ROWS) as usize)
-        .build()?;
+    let levels = parquet_to_arrow_field_levels(parquet_schema, mask, None)?;
+    let member = CheckedMember {
+        bytes: Arc::new(bytes),
+        metadata: Arc::clone(metadata.metadata()),
+    };
+    let batch_rows = rows.clamp(1, BATCH_ROWS) as usize;
+    let reader =
+        ParquetRecordBatchReader::try_new_with_row_groups(&levels, &member, batch_rows, None)?;
     let schema = reader.schema();
     let mut batches = Vec::new();
     let mut decoded_bytes = 0u64;

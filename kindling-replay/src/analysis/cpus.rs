@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::{
     context::Context,
     model::{
         catalog::Catalog,
+        histogram::Histogram,
         occupancy::{Holder, Occupancy, Tenure},
         slice::{Slice, State},
         timeline,
@@ -64,11 +64,11 @@ pub struct RunQueue {
     /// All together.
     pub total_ns: i64,
     /// Half of them were not longer.
-    pub p50_ns: u64,
+    pub p50_ns: i64,
     /// 90 % were not longer.
-    pub p90_ns: u64,
+    pub p90_ns: i64,
     /// 99 % were not longer.
-    pub p99_ns: u64,
+    pub p99_ns: i64,
     /// The longest, exactly.
     pub max_ns: i64,
 }
@@ -125,22 +125,12 @@ pub struct Parts {
 }
 
 /// Who had the CPUs in the window, and how long the selected threads waited for them.
-///
-/// # Errors
-/// If a histogram cannot be made.
-pub fn report(context: &Context, catalog: &Catalog) -> anyhow::Result<CpusReport> {
+pub fn report(context: &Context, catalog: &Catalog) -> CpusReport {
     let set = catalog.select(context);
     let mut occupancy = Occupancy::new(context, catalog);
     let mut cpus: BTreeMap<u16, Draft> = BTreeMap::new();
     let scale = Scale::new(context);
-    // Two digits, for any time up to u64's end.
-    let empty = Waits {
-        times: Histogram::new(2)?,
-        total_ns: 0,
-        preempted: 0,
-        max_ns: 0,
-    };
-    let mut all_waits = empty.clone();
+    let mut all_waits = Waits::default();
     let mut waits: BTreeMap<u16, Waits> = BTreeMap::new();
     timeline::replay_states(context, catalog, &set, |step| {
         let mut tenures = occupancy.advance(step.switches, step.until);
@@ -157,8 +147,7 @@ pub fn report(context: &Context, catalog: &Catalog) -> anyhow::Result<CpusReport
         for slice in step.slices.into_iter().flatten().filter(came) {
             all_waits.add(&slice);
             if let Some(cpu) = slice.cpu {
-                let of_cpu = waits.entry(cpu).or_insert_with(|| empty.clone());
-                of_cpu.add(&slice);
+                waits.entry(cpu).or_default().add(&slice);
             }
         }
     });
@@ -177,13 +166,13 @@ pub fn report(context: &Context, catalog: &Catalog) -> anyhow::Result<CpusReport
             threads: draft.threads(catalog),
         });
     }
-    Ok(CpusReport {
+    CpusReport {
         window_ns: context.selection.window.length_ns(),
         all,
         run_queue: all_waits.row(),
         cpus: List::new(rows, context.top),
         picture: picture(context, catalog, &cpus, scale),
-    })
+    }
 }
 
 impl CpuTimes {
@@ -195,36 +184,27 @@ impl CpuTimes {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Default)]
 struct Waits {
-    times: Histogram<u64>,
-    total_ns: i64,
+    times: Histogram,
     preempted: u64,
-    max_ns: i64,
 }
 
 impl Waits {
     fn add(&mut self, slice: &Slice) {
-        let ns = slice.length_ns();
-        // It grows by itself, so every time fits.
-        let _ = self.times.record(ns.max(0).unsigned_abs());
-        self.total_ns = self.total_ns.saturating_add(ns);
+        self.times.record(slice.length_ns());
         self.preempted += u64::from(slice.wait.waker.is_none());
-        self.max_ns = self.max_ns.max(ns);
     }
 
     fn row(&self) -> RunQueue {
-        // A histogram rounds up, maybe to more than there was.
-        let most = self.max_ns.max(0).unsigned_abs();
-        let percentile = |part| self.times.value_at_quantile(part).min(most);
         RunQueue {
-            waits: self.times.len(),
+            waits: self.times.count(),
             preempted: self.preempted,
-            total_ns: self.total_ns,
-            p50_ns: percentile(0.5),
-            p90_ns: percentile(0.9),
-            p99_ns: percentile(0.99),
-            max_ns: self.max_ns,
+            total_ns: self.times.total_ns(),
+            p50_ns: self.times.per_mille_ns(500),
+            p90_ns: self.times.per_mille_ns(900),
+            p99_ns: self.times.per_mille_ns(990),
+            max_ns: self.times.max_ns(),
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     analysis::{
         flow_tcp::{self, FlowTcp},
-        rpc::{self, histogram},
+        rpc,
         rpc_call::Calls,
     },
     context::{Completeness, Context},
@@ -16,6 +16,7 @@ use crate::{
     model::{
         catalog::Catalog,
         connection::{Connections, Role},
+        histogram::Histogram,
         select::{Details, EventSelection},
         stream::{Stream, Traffic},
     },
@@ -113,7 +114,7 @@ pub fn report(
             flow.tcp = Some(tcp);
         }
     }
-    let mut latencies: BTreeMap<usize, Vec<i64>> = BTreeMap::new();
+    let mut latencies: BTreeMap<usize, Histogram> = BTreeMap::new();
     for call in calls
         .calls
         .iter()
@@ -131,7 +132,9 @@ pub fn report(
         requests.errors += u64::from(call.outcome() == Outcome::Error);
         requests.no_answer += u64::from(call.outcome() == Outcome::NoAnswer);
         let latency = call.end().map(|end| end.saturating_sub(call.start()));
-        latencies.entry(at).or_default().extend(latency);
+        if let Some(latency) = latency {
+            latencies.entry(at).or_default().record(latency);
+        }
     }
     for (at, latencies) in latencies {
         if let Some(requests) = flows.get_mut(at).and_then(|flow| flow.requests.as_mut()) {
@@ -156,17 +159,12 @@ pub fn report(
 }
 
 impl FlowRequests {
-    fn time(&mut self, latencies: &[i64]) {
-        let Some(histogram) = histogram(latencies) else {
-            return;
-        };
-        self.max_ns = latencies.iter().copied().max();
-        let quantile = |q: f64| {
-            i64::try_from(histogram.value_at_quantile(q))
-                .ok()
-                .min(self.max_ns)
-        };
-        (self.p50_ns, self.p99_ns) = (quantile(0.5), quantile(0.99));
+    fn time(&mut self, latencies: &Histogram) {
+        if latencies.count() > 0 {
+            self.max_ns = Some(latencies.max_ns());
+            self.p50_ns = Some(latencies.per_mille_ns(500));
+            self.p99_ns = Some(latencies.per_mille_ns(990));
+        }
     }
 }
 

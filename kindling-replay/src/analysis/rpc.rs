@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use hdrhistogram::Histogram;
 use kindling_format::schema::File;
 use serde::Serialize;
 
@@ -13,6 +12,7 @@ use crate::{
     model::{
         catalog::Catalog,
         connection::{self, Role},
+        histogram::Histogram,
         select::{Details, EventSelection},
     },
     protocol::{Doubts, Outcome},
@@ -348,36 +348,25 @@ fn endpoint_row(protocol: &'static str, endpoint: &str, rows: &[&RpcRow]) -> End
     let answered = rows
         .iter()
         .filter(|row| matches!(row.outcome, "ok" | "error"));
-    let latencies: Vec<i64> = answered.filter_map(|row| row.latency_ns).collect();
-    let histogram = histogram(&latencies);
-    let max_ns = latencies.iter().copied().max();
-    let quantile = |q: f64| {
-        let value = i64::try_from(histogram.as_ref()?.value_at_quantile(q)).ok()?;
-        // A bucket's upper bound may lie above everything in it.
-        Some(value.min(max_ns?))
-    };
+    let mut latencies = Histogram::default();
+    for latency in answered.filter_map(|row| row.latency_ns) {
+        latencies.record(latency);
+    }
+    let is_timed = latencies.count() > 0;
+    let per_mille = |most| is_timed.then(|| latencies.per_mille_ns(most));
     EndpointRow {
         protocol,
         endpoint: endpoint.to_owned(),
         count: rows.len() as u64,
         errors: count("error"),
         no_answer: count("no_answer"),
-        timed: latencies.len() as u64,
-        p50_ns: quantile(0.5),
-        p90_ns: quantile(0.9),
-        p99_ns: quantile(0.99),
-        max_ns,
-        total_ns: latencies.iter().fold(0, |sum, &ns| sum.saturating_add(ns)),
+        timed: latencies.count(),
+        p50_ns: per_mille(500),
+        p90_ns: per_mille(900),
+        p99_ns: per_mille(990),
+        max_ns: is_timed.then(|| latencies.max_ns()),
+        total_ns: latencies.total_ns(),
     }
-}
-
-/// Three significant digits; `None` if there is nothing to count.
-pub(crate) fn histogram(latencies: &[i64]) -> Option<Histogram<u64>> {
-    let mut histogram = Histogram::new(3).ok().filter(|_| !latencies.is_empty())?;
-    for &latency in latencies {
-        histogram.record(latency.max(0).unsigned_abs()).ok()?;
-    }
-    Some(histogram)
 }
 
 fn uncertain(rows: &[RpcRow], doubts: Doubts) -> Uncertain {

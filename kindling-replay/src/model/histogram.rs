@@ -1,7 +1,5 @@
-//! Latencies of many calls, small enough to keep one for every file: the buckets of an HdrHistogram of
-//! three digits, but only those that something fell into.
-
-use std::collections::BTreeMap;
+//! Latencies of many calls: the buckets of an HdrHistogram of three digits. Small enough to keep one for
+//! every file: most have few different ones, and the others get memory where something falls.
 
 /// Each power of two is divided into 2¹⁰ buckets: none is wider than 0.1 % of its values.
 const SUB_BITS: u32 = 10;
@@ -9,7 +7,7 @@ const SUB_BITS: u32 = 10;
 /// Counts of durations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Histogram {
-    buckets: BTreeMap<u16, u64>,
+    buckets: Buckets,
     count: u64,
     total_ns: i64,
     max_ns: i64,
@@ -19,7 +17,7 @@ impl Histogram {
     /// Counts a duration; a negative one, which a damaged capture can have, as 0.
     pub fn record(&mut self, ns: i64) {
         let ns = ns.max(0);
-        *self.buckets.entry(bucket(ns)).or_default() += 1;
+        self.buckets.add(bucket(ns), 1);
         self.count += 1;
         self.total_ns = self.total_ns.saturating_add(ns);
         self.max_ns = self.max_ns.max(ns);
@@ -27,8 +25,8 @@ impl Histogram {
 
     /// Adds what another one counted.
     pub fn add(&mut self, other: &Histogram) {
-        for (&bucket, count) in &other.buckets {
-            *self.buckets.entry(bucket).or_default() += count;
+        for (bucket, count) in other.buckets.iter() {
+            self.buckets.add(bucket, count);
         }
         self.count += other.count;
         self.total_ns = self.total_ns.saturating_add(other.total_ns);
@@ -60,7 +58,7 @@ impl Histogram {
     pub fn per_mille_ns(&self, per_mille: u64) -> i64 {
         let wanted = (u128::from(self.count) * u128::from(per_mille)).div_ceil(1_000);
         let mut seen = 0u128;
-        for (&bucket, &count) in &self.buckets {
+        for (bucket, count) in self.buckets.iter() {
             seen += u128::from(count);
             if seen >= wanted.max(1) {
                 // A bucket's upper bound may lie above everything in it.
@@ -74,17 +72,86 @@ impl Histogram {
     /// the empty ones.
     pub fn log2(&self) -> Vec<(i64, u64)> {
         let mut powers: Vec<(i64, u64)> = Vec::new();
-        for (&bucket, count) in &self.buckets {
+        for (bucket, count) in self.buckets.iter() {
             let least = match last_of(bucket) {
                 0 => 0,
                 last => 1i64 << last.ilog2(),
             };
             match powers.last_mut() {
                 Some((power, sum)) if *power == least => *sum += count,
-                _ => powers.push((least, *count)),
+                _ => powers.push((least, count)),
             }
         }
         powers
+    }
+}
+
+/// How many fell into each bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Buckets {
+    /// Sorted.
+    Few(Vec<(u16, u64)>),
+    /// By pages of neighbours.
+    Many(Vec<Option<Box<[u64; PAGE]>>>),
+}
+
+const FEW: usize = 32;
+const PAGE: usize = 64;
+
+impl Default for Buckets {
+    fn default() -> Self {
+        Buckets::Few(Vec::new())
+    }
+}
+
+impl Buckets {
+    fn add(&mut self, bucket: u16, count: u64) {
+        match self {
+            Buckets::Few(few) => match few.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
+                Ok(at) => few[at].1 += count,
+                Err(at) => {
+                    few.insert(at, (bucket, count));
+                    if few.len() > FEW {
+                        self.spread();
+                    }
+                }
+            },
+            Buckets::Many(pages) => {
+                let page = usize::from(bucket) / PAGE;
+                if pages.len() <= page {
+                    pages.resize_with(page + 1, || None);
+                }
+                let page = pages[page].get_or_insert_with(|| Box::new([0; PAGE]));
+                page[usize::from(bucket) % PAGE] += count;
+            }
+        }
+    }
+
+    fn spread(&mut self) {
+        let mut many = Buckets::Many(Vec::new());
+        for (bucket, count) in self.iter() {
+            many.add(bucket, count);
+        }
+        *self = many;
+    }
+
+    /// Those that something fell into, in their order.
+    fn iter(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
+        let (few, many) = match self {
+            Buckets::Few(few) => (few.as_slice(), [].as_slice()),
+            Buckets::Many(pages) => ([].as_slice(), pages.as_slice()),
+        };
+        let pages = many.iter().zip((0u16..).step_by(PAGE));
+        let many = pages.flat_map(|(page, first)| {
+            let counts = page.as_ref().map_or(&[][..], |page| &page[..]);
+            counts
+                .iter()
+                .zip(first..)
+                .map(|(&count, bucket)| (bucket, count))
+        });
+        few.iter()
+            .copied()
+            .chain(many.filter(|(_, count)| *count > 0))
     }
 }
 

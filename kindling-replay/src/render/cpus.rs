@@ -65,16 +65,15 @@ pub fn text(out: &mut dyn Write, report: &CpusReport) -> anyhow::Result<()> {
         ("p99", Align::Right),
         ("max", Align::Right),
     ]);
-    let time = |ns: u64| units::duration(i64::try_from(ns).unwrap_or(i64::MAX));
     let cells = |name: String, queue: &RunQueue| {
         [
             name,
             units::count(queue.waits),
             units::count(queue.preempted),
             units::duration(queue.total_ns),
-            time(queue.p50_ns),
-            time(queue.p90_ns),
-            time(queue.p99_ns),
+            units::duration(queue.p50_ns),
+            units::duration(queue.p90_ns),
+            units::duration(queue.p99_ns),
             units::duration(queue.max_ns),
         ]
     };
