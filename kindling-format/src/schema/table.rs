@@ -51,6 +51,8 @@ macro_rules! table {
         #[doc(hidden)]
         pub struct $views { $($col: <$ty as Value>::View,)* }
 
+        // A column may be called `new`.
+        #[allow(clippy::new_ret_no_self)]
         impl Rows<$row> {
             $(
                 $(#[doc = $cdoc])*
