@@ -59,6 +59,9 @@ pub struct Header {
     /// Which part of the recording this is, from 0.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub part: u32,
+    /// Why it was written out of a recorder's memory; `None` if it was written as it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dump: Option<Dump>,
     /// The hosts of a capture that was merged of several; empty if there is one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<HostPart>,
@@ -82,10 +85,33 @@ impl Default for Header {
             sources: Vec::new(),
             recording: String::new(),
             part: 0,
+            dump: None,
             hosts: Vec::new(),
             history: Vec::new(),
         }
     }
+}
+
+/// Why a flight recorder wrote what it had in memory.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Dump {
+    /// The trigger as it was given to the recorder; `signal` or `command` if somebody asked.
+    pub trigger: String,
+    /// When that was, `CLOCK_MONOTONIC`.
+    pub ts: i64,
+    /// The process that did it.
+    pub pid: Option<u32>,
+    /// The thread.
+    pub tid: Option<u32>,
+    /// The thread's name.
+    pub comm: String,
+    /// What happened, in words.
+    pub event: String,
+    /// How long it took; `None` for what has no length.
+    pub latency_ns: Option<i64>,
+    /// How many times a trigger fired since the last dump without one of its own.
+    pub suppressed: u64,
 }
 
 /// The recorded machine.

@@ -1,6 +1,7 @@
 //! Writing a capture: members one after another, then the summary, the index and the directory.
 
 use std::{
+    borrow::Borrow,
     collections::{BTreeMap, BTreeSet},
     io::{self, Write},
 };
@@ -56,7 +57,12 @@ impl<W: Write> CaptureWriter<W> {
     /// # Errors
     /// [`FormatError::Encode`] if the segment has that table already. [`FormatError::Io`] if it
     /// cannot be written; the capture then ends with a part of a member, which readers skip.
-    pub fn append(&mut self, segment: u32, member: EncodedMember) -> Result<(), FormatError> {
+    pub fn append(
+        &mut self,
+        segment: u32,
+        member: impl Borrow<EncodedMember>,
+    ) -> Result<(), FormatError> {
+        let member = member.borrow();
         if member.extent.rows == 0 {
             return Ok(());
         }
@@ -66,13 +72,13 @@ impl<W: Write> CaptureWriter<W> {
         *self.rows.entry(member.table.to_string()).or_insert(0) += rows;
         self.index.push(Index {
             segment,
-            table: member.table.into_owned(),
+            table: member.table.to_string(),
             rows,
             offset,
             size_bytes: member.bytes.len() as u64,
             min_ts: member.extent.span.map(|(min, _)| min),
             max_ts: member.extent.span.map(|(_, max)| max),
-            pids: member.extent.pids.into_iter().collect(),
+            pids: member.extent.pids.iter().copied().collect(),
         });
         Ok(())
     }

@@ -82,7 +82,9 @@ impl Account {
             return;
         }
         *self.lost.entry(source.to_owned()).or_insert(0) += count;
-        self.drain.borrow_mut().batch.losses.push(Loss {
+        let batch = &mut self.drain.borrow_mut().batch;
+        *batch.lost.entry(source.to_owned()).or_insert(0) += count;
+        batch.losses.push(Loss {
             ts: self.last_ns,
             end_ts: now_ns,
             cpu,

@@ -1,14 +1,14 @@
 //! What one segment will hold: columns that are filled straight from the rings.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use kindling_format::{
     header::Moment,
     schema::{
         Argument, ArgumentColumns, BlockColumns, Clock, ClockColumns, Direction, FaultColumns,
-        FileColumns, IoUringColumns, LossColumns, MigrationColumns, Mode, OverheadColumns, Payload,
-        PayloadColumns, ProcessColumns, Sample, SampleColumns, Switch, SwitchColumns, Syscall,
-        SyscallColumns, TcpColumns, ThreadColumns, Wakeup, WakeupColumns,
+        File, FileColumns, IoUringColumns, LossColumns, MigrationColumns, Mode, OverheadColumns,
+        Payload, PayloadColumns, ProcessColumns, Sample, SampleColumns, Switch, SwitchColumns,
+        Syscall, SyscallColumns, TcpColumns, ThreadColumns, Wakeup, WakeupColumns,
     },
 };
 
@@ -23,6 +23,7 @@ use crate::{
     raw::{Kind, Record, get, kind, layout, numbers},
     redact::{HeaderMask, PathMask},
     tcp,
+    trigger::{Fired, Known, Watch},
     unwind::StackMemory,
 };
 
@@ -35,6 +36,8 @@ const TRUNCATED: u8 = 1;
 const SOCKADDR: u8 = 2;
 const OUT: u8 = 1;
 const NO_SYSCALL: u16 = 0xffff;
+/// `KD_TASK_EXIT`
+const TASK_EXIT: u8 = 5;
 
 /// A stack as it was taken: addresses of one process at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +81,8 @@ pub(crate) struct Batch {
     pub(crate) wakeups: WakeupColumns,
     pub(crate) samples: SampleColumns,
     pub(crate) losses: LossColumns,
+    /// What `losses` come to, by table.
+    pub(crate) lost: BTreeMap<String, u64>,
     pub(crate) overhead: OverheadColumns,
     pub(crate) code: Code,
     /// When the batch was cut: it has what was drained before.
@@ -135,6 +140,8 @@ pub(crate) struct Drain {
     /// What hides HTTP headers and paths, if they are to be hidden.
     headers: Option<HeaderMask>,
     paths: Option<PathMask>,
+    /// What the flight recorder looks for, if it looks for anything.
+    pub(crate) watch: Option<Watch>,
     stack_ids: HashMap<u64, u32>,
     /// Stacks that were sent, by the same hash.
     sent_stacks: HashSet<u64>,
@@ -158,15 +165,26 @@ impl Drain {
             lives: Lives::new(config.hides(Redact::Args)),
             headers: config.hides(Redact::Headers).then(HeaderMask::default),
             paths,
+            watch: watch(config),
             ..Self::default()
         }
     }
 
-    /// Adds what is known of all that is alive and open once more, for a file that begins.
-    pub(crate) fn repeat(&mut self) {
+    /// Adds what is known of all that is alive and open once more, for a file or a slice that begins.
+    pub(crate) fn repeat(&mut self, start: Moment) {
         let batch = &mut self.batch;
+        batch.clock(start);
         self.lives.repeat(&mut batch.processes, &mut batch.threads);
         self.files.repeat(&mut batch.files);
+    }
+
+    /// Looks for what triggers wait for; what was found since the last time, if there are triggers:
+    /// the first, and how many there were more.
+    pub(crate) fn take_fired(&mut self, now_ns: i64) -> Option<(Option<Fired>, u64)> {
+        let watch = self.watch.as_mut()?;
+        let (files, lives) = (&self.files, &self.lives);
+        watch.scan(now_ns, &State { files, lives });
+        Some(watch.take_fired())
     }
 
     /// Takes in one record from a ring.
@@ -206,7 +224,7 @@ impl Drain {
             *arg = Some(value);
         }
         let [arg0, arg1, arg2, arg3, arg4, arg5] = args;
-        self.batch.syscalls.push(Syscall {
+        let row = Syscall {
             ts: get!(record, kd_syscall, head.ts) as i64,
             dur: returned.then(|| get!(record, kd_syscall, dur) as i64),
             pid: get!(record, kd_syscall, pid),
@@ -222,7 +240,12 @@ impl Drain {
             ret: returned.then(|| get!(record, kd_syscall, ret)),
             file: id(get!(record, kd_syscall, file)),
             stack: None,
-        });
+        };
+        if let Some(watch) = &mut self.watch {
+            let (files, lives) = (&self.files, &self.lives);
+            watch.call(&row, &State { files, lives });
+        }
+        self.batch.syscalls.push(row);
         Some(())
     }
 
@@ -301,11 +324,13 @@ impl Drain {
 
     fn task(&mut self, bytes: &[u8]) -> Option<()> {
         let record = Record::<layout::kd_task>::split(bytes)?;
-        let batch = &mut self.batch;
+        let ts = get!(record, kd_task, head.ts) as i64;
+        // While the process still has its name.
+        self.watch_exit(&record, ts);
         let space = self
             .lives
-            .record(&record, &mut batch.processes, &mut batch.threads);
-        let ts = get!(record, kd_task, head.ts) as i64;
+            .record(&record, &mut self.batch.processes, &mut self.batch.threads);
+        let batch = &mut self.batch;
         match space {
             // Read at once: the process may be gone when the segment is encoded.
             Some(SpaceEvent::Found { pid }) => {
@@ -316,9 +341,25 @@ impl Drain {
         Some(())
     }
 
+    fn watch_exit(&mut self, record: &Record<'_, layout::kd_task>, ts: i64) {
+        let (pid, tid) = (get!(record, kd_task, pid), get!(record, kd_task, head.tid));
+        let is_end = get!(record, kd_task, head.flags) == TASK_EXIT && pid == tid;
+        if let Some(watch) = &mut self.watch
+            && is_end
+            && get!(record, kd_task, target) != 0
+        {
+            let (files, lives) = (&self.files, &self.lives);
+            let status: i32 = get!(record, kd_task, exit_code);
+            watch.exit(pid, ts, status, &State { files, lives });
+        }
+    }
+
     fn file(&mut self, bytes: &[u8]) -> Option<()> {
         let record = Record::<layout::kd_file>::split(bytes)?;
-        self.files.record(&record, &mut self.batch.files);
+        let closed = self.files.record(&record, &mut self.batch.files);
+        if let (Some(watch), Some(id)) = (&mut self.watch, closed) {
+            watch.close(id);
+        }
         Some(())
     }
 
@@ -356,7 +397,7 @@ impl Drain {
         if let Some(mask) = &mut self.headers {
             mask.hide(file, direction, &mut data, size > len as u64);
         }
-        self.batch.payloads.push(Payload {
+        let row = Payload {
             ts: get!(record, kd_payload, head.ts) as i64,
             dur: get!(record, kd_payload, dur) as i64,
             pid: get!(record, kd_payload, pid),
@@ -366,7 +407,12 @@ impl Drain {
             size,
             offset: get!(record, kd_payload, offset),
             data,
-        });
+        };
+        if let Some(watch) = &mut self.watch {
+            let (files, lives) = (&self.files, &self.lives);
+            watch.payload(&row, &State { files, lives });
+        }
+        self.batch.payloads.push(row);
         Some(())
     }
 
@@ -444,6 +490,27 @@ impl Drain {
         self.last_stack_id = self.last_stack_id.max(id);
         Some(id)
     }
+}
+
+/// What triggers ask for.
+struct State<'a> {
+    files: &'a Files,
+    lives: &'a Lives,
+}
+
+impl Known for State<'_> {
+    fn file(&self, id: u32) -> Option<&File> {
+        self.files.get(id)
+    }
+
+    fn name(&self, tid: u32) -> Option<&str> {
+        self.lives.name_of(tid)
+    }
+}
+
+fn watch(config: &RecordConfig) -> Option<Watch> {
+    let triggers = &config.flight.as_ref()?.triggers;
+    (!triggers.is_empty()).then(|| Watch::new(triggers))
 }
 
 fn id(number: u32) -> Option<u32> {

@@ -4,6 +4,12 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use units::{Extent, parse_duration, parse_extent, parse_size};
+
+// This file is also part of the program that writes the man pages, which has no other of this crate.
+#[path = "units.rs"]
+pub(crate) mod units;
+
 /// Record what processes do at the kernel boundary into one capture file.
 ///
 /// Every syscall, context switch, wakeup, stack sample and payload of the target goes into a
@@ -31,7 +37,22 @@ Examples:
   kindling-record --no-payload --all -d 2s -o a.kndl
   kindling-record -o - --pid 812 -d 5s | ssh laptop 'cat > redis.kndl'
   kindling-record --rotate 256M --keep 8 -o web.kndl --pid 812
+  kindling-record --flight 60s --trigger 'http>500ms' --trigger crash -o web.kndl --comm nginx
+  kindling-record dump                             have that one write its last 60 s now
   kindling-record doctor                           what this host can record
+
+Triggers (in quotes, the shell takes > for itself):
+  syscall>200ms                  a call that took longer, but those that are meant to wait
+  syscall:fsync,read>50ms        one of these, whatever it waited for
+  answer>500ms                   an answer to an HTTP/1, Redis or DNS request that took longer;
+  http>1s  redis>10ms  dns>2s    of this protocol
+  http:5xx  http:404,429         an answer with such a status, of any latency
+  http:5xx>1s                    both
+  redis:error                    an error reply
+  dns:servfail,nxdomain          such a response code; dns:error is any
+  no-answer>2s                   a request without answer for so long; no-answer:dns>5s
+  crash  crash:segv,abrt         a process killed by SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE,
+                                 SIGKILL, SIGSEGV or SIGSYS, or by these
 
 Exit codes: 0 recorded, 1 failed, 2 wrong usage, 3 recorded, but events were lost.";
 
@@ -42,6 +63,12 @@ pub(crate) enum Command {
         /// How to print it.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
+    },
+    /// Have a recorder that runs with --flight write what it has in memory, and print the file's name.
+    Dump {
+        /// Which recorder, if there are several: its process id.
+        #[arg(short, long)]
+        pid: Option<u32>,
     },
 }
 
@@ -127,12 +154,30 @@ pub(crate) struct RecordArgs {
 
     /// Begin another file after this size or time, for example 256M, 60s or 256M,10m: FILE becomes
     /// FILE.000000.kndl and so on, each complete by itself; kindling-replay merge puts them together.
-    #[arg(long, value_name = "SIZE|TIME", value_delimiter = ',', value_parser = parse_rotation)]
-    pub(crate) rotate: Vec<Rotation>,
+    #[arg(long, value_name = "SIZE|TIME", value_delimiter = ',', value_parser = parse_extent)]
+    pub(crate) rotate: Vec<Extent>,
 
-    /// With --rotate, keep only the newest N files.
-    #[arg(long, value_name = "N", requires = "rotate", value_parser = clap::value_parser!(u32).range(1..))]
+    /// With --rotate or --flight, keep only the newest N files.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) keep: Option<u32>,
+
+    /// Keep the last part in memory, for example 60s, 512M or 60s,512M (whichever is less), and write
+    /// it only on SIGUSR1, on `kindling-record dump` and on a --trigger: to FILE-0001.kndl and so on,
+    /// each a capture, none ever overwritten.
+    #[arg(long, value_name = "TIME|SIZE", value_delimiter = ',', value_parser = parse_extent, conflicts_with = "rotate")]
+    pub(crate) flight: Vec<Extent>,
+
+    /// With --flight, write when this happens (see below); may be given several times.
+    #[arg(long, value_name = "EXPR", requires = "flight")]
+    pub(crate) trigger: Vec<String>,
+
+    /// With --trigger, go on for so long before writing, so that what came of it is there too.
+    #[arg(long, value_name = "TIME", default_value = "2s", requires = "trigger", value_parser = parse_duration)]
+    pub(crate) after: Duration,
+
+    /// Write at most once in this time for triggers; others are counted. Who asks is always answered.
+    #[arg(long, value_name = "TIME", default_value = "60s", requires = "trigger", value_parser = parse_duration)]
+    pub(crate) dump_limit: Duration,
 
     /// Record sources that are left out otherwise, or leave out others: +block, +faults,
     /// +migrations, -samples, … (`kindling-record doctor` lists all).
@@ -144,7 +189,8 @@ pub(crate) struct RecordArgs {
     )]
     pub(crate) events: Vec<String>,
 
-    /// End the recording when the capture has about this size, for example 1G.
+    /// End the recording when the capture, or with --flight all dumps that are kept, have about this
+    /// size, for example 1G.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) max_size: Option<u64>,
 
@@ -196,74 +242,6 @@ fn parse_percent(text: &str) -> Result<f64, String> {
     }
 }
 
-/// When a file is long enough.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rotation {
-    Bytes(u64),
-    Time(Duration),
-}
-
-/// A size ends with `K`, `M` or `G`, a time with a small letter; `m` is minutes.
-fn parse_rotation(text: &str) -> Result<Rotation, String> {
-    let is_size = text.ends_with(['K', 'M', 'G', 'B']);
-    let rotation = match is_size {
-        true => Rotation::Bytes(parse_size(text)?),
-        false => Rotation::Time(parse_duration(text)?),
-    };
-    match rotation {
-        Rotation::Bytes(0) | Rotation::Time(Duration::ZERO) => {
-            Err("expected more than nothing, for example 256M or 60s".into())
-        }
-        rotation => Ok(rotation),
-    }
-}
-
-/// A length of time: a number with `ns`, `us`, `ms`, `s` (the default), `m` or `h`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let split = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let number: f64 = number
-        .parse()
-        .map_err(|_| format!("`{number}` is not a number"))?;
-    let seconds = match unit {
-        "ns" => 1e-9,
-        "us" => 1e-6,
-        "ms" => 1e-3,
-        "s" | "" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => {
-            return Err(format!(
-                "`{unit}` is not a unit of time: ns, us, ms, s, m or h"
-            ));
-        }
-    };
-    Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
-}
-
-/// A size: a number with `K`, `M` or `G`, powers of 1024.
-fn parse_size(text: &str) -> Result<u64, String> {
-    let split = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let number: u64 = number
-        .parse()
-        .map_err(|_| format!("`{number}` is not a number"))?;
-    let shift = match unit.trim_end_matches("iB").trim_end_matches('B') {
-        "" => 0,
-        "K" | "k" => 10,
-        "M" => 20,
-        "G" => 30,
-        _ => return Err(format!("`{unit}` is not a unit of size: K, M or G")),
-    };
-    number
-        .checked_mul(1 << shift)
-        .ok_or_else(|| format!("{text} is too large"))
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -276,14 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn times_and_sizes_have_units() {
-        assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
-        assert_eq!(parse_duration("200ms"), Ok(Duration::from_millis(200)));
-        assert_eq!(parse_duration("2"), Ok(Duration::from_secs(2)));
-        assert!(parse_duration("2 parsecs").is_err());
-        assert_eq!(parse_size("64M"), Ok(64 << 20));
-        assert_eq!(parse_size("1KiB"), Ok(1024));
-        assert!(parse_size("64Q").is_err());
+    fn a_part_of_a_cpu_is_a_percentage() {
         assert_eq!(parse_percent("3%"), Ok(3.0));
         assert_eq!(parse_percent("0.5"), Ok(0.5));
         assert!(parse_percent("0").is_err() && parse_percent("much").is_err());
@@ -291,11 +262,8 @@ mod tests {
 
     #[test]
     fn files_are_rotated_by_size_and_time() {
-        let mebibytes = Rotation::Bytes(256 << 20);
-        let minutes = Rotation::Time(Duration::from_secs(120));
-        assert_eq!(parse_rotation("256M"), Ok(mebibytes));
-        assert_eq!(parse_rotation("2m"), Ok(minutes));
-        assert!(parse_rotation("0s").is_err());
+        let mebibytes = Extent::Bytes(256 << 20);
+        let minutes = Extent::Time(Duration::from_secs(120));
         let cli = Cli::parse_from(["kindling-record", "--rotate", "256M,2m", "--all"]);
         assert_eq!(cli.record.rotate, [mebibytes, minutes]);
     }

@@ -21,3 +21,12 @@ fn read(clock: ClockId) -> i64 {
     let time = clock_gettime(clock);
     time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
+
+/// The moment that is `ns` after another, if no clock is set in between.
+pub(crate) fn later(moment: Moment, ns: i64) -> Moment {
+    Moment {
+        monotonic_ns: moment.monotonic_ns.saturating_add(ns),
+        boottime_ns: moment.boottime_ns.saturating_add(ns),
+        realtime_ns: moment.realtime_ns.saturating_add(ns),
+    }
+}

@@ -3,12 +3,14 @@
 use std::{path::PathBuf, time::Duration};
 
 use crate::{
-    cli::{RecordArgs, Redact, Rotation},
+    cli::{RecordArgs, Redact, units::Extent},
+    flight::{FlightConfig, Window},
     limits::Limits,
     logs::{self, LogPattern, parse_log},
     privileges::{User, parse_user},
     sources::{EventChoice, parse_events},
     target::{Target, TargetError},
+    trigger::{SNIFFED_BYTES, Trigger},
     unwind,
 };
 
@@ -56,9 +58,11 @@ pub(crate) struct RecordConfig {
     /// How often written bytes are forced to the disk; `None` leaves it to the operating system.
     pub(crate) fsync: Option<Duration>,
     /// When another file begins; never, if empty.
-    pub(crate) rotate: Vec<Rotation>,
+    pub(crate) rotate: Vec<Extent>,
     /// How many files are kept; `None` for all.
     pub(crate) keep: Option<u32>,
+    /// Keep the last part in memory instead of writing all of it.
+    pub(crate) flight: Option<FlightConfig>,
 }
 
 /// A command line that asks for nothing that can be done.
@@ -76,8 +80,12 @@ pub(crate) enum UsageError {
     ManyLogs,
     #[error("standard output is a terminal: redirect it, or name a file with -o")]
     Terminal,
-    #[error("--rotate writes several files: name them with -o FILE, not -o -")]
+    #[error("--rotate and --flight write several files: name them with -o FILE, not -o -")]
     RotatedPipe,
+    #[error("--keep is about files of --rotate or --flight: add one of them")]
+    KeepOne,
+    #[error("--trigger {0}: it needs the first 16 bytes of payloads: {1}")]
+    Blind(String, &'static str),
 }
 
 impl UsageError {
@@ -103,6 +111,9 @@ impl RecordConfig {
     /// # Errors
     /// [`UsageError`] says what to type instead.
     pub(crate) fn new(args: &RecordArgs) -> Result<Self, UsageError> {
+        if args.keep.is_some() && args.rotate.is_empty() && args.flight.is_empty() {
+            return Err(UsageError::KeepOne);
+        }
         Ok(Self {
             target: Target::new(args)?,
             destination: destination(args)?,
@@ -133,6 +144,7 @@ impl RecordConfig {
             fsync: args.fsync,
             rotate: args.rotate.clone(),
             keep: args.keep,
+            flight: flight(args)?,
         })
     }
 
@@ -146,6 +158,39 @@ impl RecordConfig {
         let share = (self.buffer_bytes / rings.max(1) as u64).clamp(SMALLEST_RING, LARGEST_RING);
         1 << share.ilog2()
     }
+}
+
+fn flight(args: &RecordArgs) -> Result<Option<FlightConfig>, UsageError> {
+    if args.flight.is_empty() {
+        return Ok(None);
+    }
+    let triggers = triggers(&args.trigger)?;
+    if let Some(blind) = triggers.iter().find(|one| one.needs_payloads()) {
+        let why = match (args.no_payload, args.payload_bytes) {
+            (true, _) => "leave out --no-payload",
+            (_, ..SNIFFED_BYTES) => "raise --payload-bytes",
+            _ => "",
+        };
+        if !why.is_empty() {
+            return Err(UsageError::Blind(blind.to_string(), why));
+        }
+    }
+    let after = match args.trigger.is_empty() {
+        true => Duration::ZERO,
+        false => args.after,
+    };
+    Ok(Some(FlightConfig {
+        window: Window::of(&args.flight, after),
+        triggers,
+        limit: args.dump_limit,
+    }))
+}
+
+fn triggers(texts: &[String]) -> Result<Vec<Trigger>, UsageError> {
+    let parse = |text: &String| {
+        Trigger::parse(text).map_err(|why| UsageError::value("--trigger", text, why))
+    };
+    texts.iter().map(parse).collect()
 }
 
 fn logs(patterns: &[String]) -> Result<Vec<LogPattern>, UsageError> {
@@ -173,7 +218,7 @@ fn destination(args: &RecordArgs) -> Result<Destination, UsageError> {
     if args.output.as_os_str() != "-" {
         return Ok(Destination::File(args.output.clone()));
     }
-    if !args.rotate.is_empty() {
+    if !args.rotate.is_empty() || !args.flight.is_empty() {
         return Err(UsageError::RotatedPipe);
     }
     if std::io::IsTerminal::is_terminal(&std::io::stdout()) {

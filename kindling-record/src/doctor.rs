@@ -99,6 +99,7 @@ fn trial() -> RecordConfig {
         fsync: None,
         rotate: Vec::new(),
         keep: None,
+        flight: None,
     }
 }
 

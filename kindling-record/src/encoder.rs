@@ -1,20 +1,19 @@
-//! The thread that turns batches into segments and writes them, away from the rings.
+//! The thread that turns batches into segments, away from the rings. A [`Sink`] has them: files
+//! that are written at once, or the memory of a flight recorder.
 
 use std::{
-    collections::VecDeque,
-    io::ErrorKind,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel},
     },
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use kindling_format::{
-    CaptureWriter, EncodedMember, FormatError, Header, Summary,
+    EncodedMember, FormatError, Summary,
     header::Moment,
     schema::{
         Argument, Block, Clock, Fault, File, IoUring, Loss, Migration, Overhead, Payload, Process,
@@ -24,8 +23,8 @@ use kindling_format::{
 
 use crate::{
     batch::Batch,
-    namer::{Named, Namer},
-    output::Output,
+    flight::{DumpOrder, SliceStart},
+    part_writer::NewPart,
 };
 
 /// Batches that may wait: enough for a slow disk's hiccup, little enough to bound the memory. When
@@ -36,39 +35,59 @@ const NICENESS: i32 = 10;
 /// While batches wait for room in the queue: on a host without an idle moment the encoder would come
 /// too late, and events that are lost are worse than time that is shared.
 const HURRIED_NICENESS: i32 = -5;
+/// How often a sink that waits for something else than messages looks for it.
+const TEND: Duration = Duration::from_millis(20);
 
-/// A capture that is about to be written: all of the recording, or the next piece of it.
-pub(crate) struct NewPart {
-    pub(crate) output: Output,
-    pub(crate) header: Header,
-}
-
-/// How a recording is written.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct WriteOptions {
-    /// How often written bytes are forced to the disk.
-    pub(crate) fsync: Option<Duration>,
-    /// Whether there may be more parts than one: then each repeats the code of those before.
-    pub(crate) has_parts: bool,
-}
-
-enum Message {
+/// What a sink is told.
+pub(crate) enum Message {
     Batch(Box<Batch>),
-    /// The current part ends so, and another begins.
+    /// The current file ends so, and another begins.
     Next(Box<(Summary, NewPart)>),
+    /// What was told before is complete up to here; this repeats all that is known.
+    Slice(Box<SliceStart>),
+    /// What is in memory is to be written.
+    Dump(Box<DumpOrder>),
+}
+
+/// Where segments go.
+pub(crate) trait Sink: Send {
+    /// Takes in what it is told.
+    ///
+    /// # Errors
+    /// If the capture cannot be written.
+    fn take(&mut self, message: Message) -> Result<()>;
+    /// Takes in the names of code that are ready.
+    ///
+    /// # Errors
+    /// As [`Sink::take`].
+    fn tend(&mut self) -> Result<()>;
+    /// Whether it waits for names of code.
+    fn is_waiting(&self) -> bool;
+    /// Bytes that it wrote, to all files.
+    fn written_bytes(&self) -> u64;
+    /// Bytes that it has in memory since its last slice began.
+    fn slice_bytes(&self) -> u64;
+    /// Whether there is no more room for what it writes: it takes no more.
+    fn is_full(&self) -> bool;
+    /// Ends what it writes.
+    ///
+    /// # Errors
+    /// As [`Sink::take`].
+    fn finish(self: Box<Self>, summary: Summary) -> Result<Written>;
 }
 
 /// The encoder, running.
 pub(crate) struct Encoder {
     messages: Option<SyncSender<Message>>,
     shared: Arc<Shared>,
-    thread: JoinHandle<Result<Parts>>,
+    thread: JoinHandle<Result<Box<dyn Sink>>>,
 }
 
 /// What the encoder's thread tells while it runs.
 #[derive(Debug, Default)]
 struct Shared {
     written_bytes: AtomicU64,
+    slice_bytes: AtomicU64,
     is_full: AtomicBool,
     /// The thread's id; 0 until it runs.
     tid: AtomicI32,
@@ -87,6 +106,13 @@ impl Shared {
             set_niceness(self.tid.load(Ordering::Relaxed), NICENESS);
         }
     }
+
+    fn tell(&self, sink: &dyn Sink) {
+        let (written, slice) = (sink.written_bytes(), sink.slice_bytes());
+        self.written_bytes.store(written, Ordering::Relaxed);
+        self.slice_bytes.store(slice, Ordering::Relaxed);
+        self.is_full.store(sink.is_full(), Ordering::Relaxed);
+    }
 }
 
 /// Threads have a niceness of their own; not being allowed to change it is no failure.
@@ -104,50 +130,40 @@ pub(crate) struct Written {
 }
 
 impl Encoder {
-    /// Writes the header and begins to wait for batches.
-    ///
-    /// # Errors
-    /// If the header cannot be written.
-    pub(crate) fn start(first: NewPart, options: WriteOptions) -> Result<Self> {
+    /// Begins to wait for batches.
+    pub(crate) fn start(mut sink: Box<dyn Sink>) -> Self {
         let shared = Arc::new(Shared::default());
-        let start = first.header.start;
-        let mut parts = Parts {
-            open: VecDeque::new(),
-            namer: Namer::start(options.has_parts),
-            options,
-            synced: Instant::now(),
-            last_cut: start,
-            ended_bytes: 0,
-            shared: Arc::clone(&shared),
-        };
-        parts.begin(first)?;
-        parts.tell();
+        shared.tell(&*sink);
         let (messages, waiting) = sync_channel(QUEUE);
+        let of_thread = Arc::clone(&shared);
         let thread = std::thread::spawn(move || {
             let tid = rustix::thread::gettid().as_raw_nonzero().get();
-            parts.shared.tid.store(tid, Ordering::Relaxed);
+            of_thread.tid.store(tid, Ordering::Relaxed);
             set_niceness(tid, NICENESS);
-            parts.write_all(&waiting)?;
-            Ok(parts)
+            while let Some(message) = next(&waiting, &mut *sink, &of_thread)? {
+                sink.take(message)?;
+                sink.tend()?;
+                of_thread.tell(&*sink);
+                if sink.is_full() {
+                    break;
+                }
+            }
+            Ok(sink)
         });
-        Ok(Self {
+        Self {
             messages: Some(messages),
             shared,
             thread,
-        })
+        }
     }
 
     /// Hands over a batch; waits if the queue is full. `false` if nothing can be written any more.
     pub(crate) fn send(&self, batch: Batch) -> bool {
-        self.message(Message::Batch(Box::new(batch)))
+        self.tell(Message::Batch(Box::new(batch)))
     }
 
-    /// Ends the current part with `summary` and begins another; `false` likewise.
-    pub(crate) fn next_part(&self, summary: Summary, next: NewPart) -> bool {
-        self.message(Message::Next(Box::new((summary, next))))
-    }
-
-    fn message(&self, message: Message) -> bool {
+    /// Tells the sink; waits and answers as [`Encoder::send`].
+    pub(crate) fn tell(&self, message: Message) -> bool {
         let Some(messages) = &self.messages else {
             return false;
         };
@@ -161,9 +177,14 @@ impl Encoder {
         }
     }
 
-    /// Bytes written so far, to all parts.
+    /// Bytes written so far, to all files.
     pub(crate) fn written_bytes(&self) -> u64 {
         self.shared.written_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes in memory since the last slice began.
+    pub(crate) fn slice_bytes(&self) -> u64 {
+        self.shared.slice_bytes.load(Ordering::Relaxed)
     }
 
     /// Whether the encoder stopped because the disk is full.
@@ -177,233 +198,37 @@ impl Encoder {
     /// What went wrong while writing, now or earlier.
     pub(crate) fn finish(mut self, summary: Summary) -> Result<Written> {
         self.messages = None;
-        let parts = self
+        let sink = self
             .thread
             .join()
             .map_err(|_| anyhow!("the encoder thread failed"))??;
-        let is_full = self.shared.is_full.load(Ordering::Relaxed);
-        let full_at = is_full.then_some(parts.last_cut);
-        let summary = Summary {
-            end: full_at.unwrap_or(summary.end),
-            ..summary
-        };
-        let size_bytes = parts.finish(summary)?;
-        Ok(Written {
-            size_bytes,
-            full_at,
-        })
+        sink.finish(summary)
     }
 }
 
-/// The parts that are open: the last one takes the batches, those before it wait for the names of
-/// the code that theirs mention.
-struct Parts {
-    open: VecDeque<Part>,
-    namer: Namer,
-    options: WriteOptions,
-    synced: Instant,
-    /// When the last batch was cut that is written whole.
-    last_cut: Moment,
-    /// Bytes of the parts that are finished.
-    ended_bytes: u64,
-    shared: Arc<Shared>,
-}
-
-impl Parts {
-    fn write_all(&mut self, messages: &Receiver<Message>) -> Result<()> {
-        loop {
-            let message = match messages.try_recv() {
-                Ok(message) => message,
-                Err(TryRecvError::Disconnected) => return Ok(()),
-                Err(TryRecvError::Empty) => {
-                    self.shared.relax();
-                    match messages.recv() {
-                        Ok(message) => message,
-                        Err(_) => return Ok(()),
-                    }
-                }
-            };
-            let written = match message {
-                Message::Batch(batch) => self.write(*batch),
-                Message::Next(next) => {
-                    let (summary, next) = *next;
-                    self.namer.next_part();
-                    if let Some(part) = self.open.back_mut() {
-                        part.summary = Some(summary);
-                    }
-                    self.begin(next)
-                }
-            };
-            match written.and_then(|()| self.write_named()) {
-                Err(error) if is_full(&error) => {
-                    self.shared.is_full.store(true, Ordering::Relaxed);
-                    return self.make_room();
-                }
-                other => other?,
-            }
-            self.tell();
+/// The next message; `None` when there will be none.
+fn next(
+    messages: &Receiver<Message>,
+    sink: &mut dyn Sink,
+    shared: &Shared,
+) -> Result<Option<Message>> {
+    match messages.try_recv() {
+        Ok(message) => return Ok(Some(message)),
+        Err(TryRecvError::Disconnected) => return Ok(None),
+        Err(TryRecvError::Empty) => shared.relax(),
+    }
+    while sink.is_waiting() {
+        match messages.recv_timeout(TEND) {
+            Ok(message) => return Ok(Some(message)),
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            Err(RecvTimeoutError::Timeout) => sink.tend()?,
         }
     }
-
-    fn begin(&mut self, part: NewPart) -> Result<()> {
-        let mut writer = CaptureWriter::new(part.output, &part.header).context(CANNOT_WRITE)?;
-        writer.flush().context(CANNOT_WRITE)?;
-        self.open.push_back(Part {
-            writer,
-            segment: 0,
-            summary: None,
-        });
-        Ok(())
-    }
-
-    fn write(&mut self, mut batch: Batch) -> Result<()> {
-        self.namer.send(std::mem::take(&mut batch.code));
-        let cut_at = batch.cut_at;
-        let members = encode(batch)?;
-        let Some(part) = self.open.back_mut() else {
-            return Ok(());
-        };
-        part.append(members)?;
-        let due = |interval| self.synced.elapsed() >= interval;
-        if self.options.fsync.is_some_and(due) {
-            let synced = part.writer.get_ref().sync();
-            synced.context("cannot force the capture to the disk")?;
-            self.synced = Instant::now();
-        }
-        self.last_cut = cut_at.unwrap_or(self.last_cut);
-        Ok(())
-    }
-
-    /// Writes the names that are ready.
-    fn write_named(&mut self) -> Result<()> {
-        while let Some(named) = self.namer.ready()? {
-            self.take_named(named)?;
-        }
-        Ok(())
-    }
-
-    fn take_named(&mut self, named: Named) -> Result<()> {
-        if named.begins_part && self.open.len() > 1 {
-            self.finish_first()?;
-        }
-        match self.open.front_mut() {
-            Some(part) => part.append(named.members),
-            None => Ok(()),
-        }
-    }
-
-    /// Finishes the oldest part, whose code is all named.
-    fn finish_first(&mut self) -> Result<()> {
-        let Some(Part {
-            writer, summary, ..
-        }) = self.open.pop_front()
-        else {
-            return Ok(());
-        };
-        self.ended_bytes += writer.written_bytes();
-        let output = writer.finish(&summary.unwrap_or_default());
-        let mut output = output.context("cannot write the end of the capture")?;
-        output.end().context("cannot end the capture")?;
-        if self.options.fsync.is_some() {
-            output
-                .sync()
-                .context("cannot force the capture to the disk")?;
-        }
-        Ok(())
-    }
-
-    /// Cuts off what was not written whole, so that there is room for the ends of the captures.
-    fn make_room(&mut self) -> Result<()> {
-        for part in &mut self.open {
-            let cut = part.writer.discard_partial(|output, len| output.cut(len));
-            cut.context("cannot cut the capture to its whole members")?;
-        }
-        Ok(())
-    }
-
-    /// Ends all parts. Returns their bytes in all.
-    fn finish(mut self, summary: Summary) -> Result<u64> {
-        if let Some(part) = self.open.back_mut() {
-            part.summary = Some(summary);
-        }
-        let is_full_already = self.shared.is_full.load(Ordering::Relaxed);
-        for named in self.namer.finish()? {
-            match self.take_named(named) {
-                // Names of code are worth less than a finished capture.
-                Err(error) if is_full_already && is_full(&error) => self.make_room()?,
-                other => other?,
-            }
-        }
-        while !self.open.is_empty() {
-            self.finish_first()?;
-        }
-        Ok(self.ended_bytes)
-    }
-
-    fn tell(&self) {
-        let open = self.open.iter().map(|part| part.writer.written_bytes());
-        let written_bytes = self.ended_bytes + open.sum::<u64>();
-        self.shared
-            .written_bytes
-            .store(written_bytes, Ordering::Relaxed);
-    }
-}
-
-const CANNOT_WRITE: &str = "cannot write the capture";
-
-/// A capture that is being written.
-struct Part {
-    writer: CaptureWriter<Output>,
-    segment: u32,
-    /// How it ended, if it did.
-    summary: Option<Summary>,
-}
-
-impl Part {
-    /// Writes a segment, unless it has no rows.
-    fn append(&mut self, members: Vec<EncodedMember>) -> Result<()> {
-        let before = self.writer.written_bytes();
-        for member in members {
-            self.writer
-                .append(self.segment, member)
-                .context(CANNOT_WRITE)?;
-        }
-        if self.writer.written_bytes() > before {
-            self.segment += 1;
-            self.writer.flush().context(CANNOT_WRITE)?;
-            self.reserve()?;
-        }
-        Ok(())
-    }
-
-    /// Keeps room for the end of the capture. Without it the disk is full: nothing more is written.
-    fn reserve(&self) -> Result<()> {
-        let writer = &self.writer;
-        let reserved = writer
-            .get_ref()
-            .reserve(writer.written_bytes(), writer.end_bytes());
-        reserved.map_err(FormatError::Io).context(CANNOT_WRITE)
-    }
-}
-
-/// Whether an error says that there is no more room where the capture goes.
-fn is_full(error: &anyhow::Error) -> bool {
-    let mut kinds = error
-        .chain()
-        .filter_map(|cause| match cause.downcast_ref() {
-            Some(FormatError::Io(error)) => Some(error.kind()),
-            _ => None,
-        });
-    kinds.any(|kind| {
-        matches!(
-            kind,
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
-        )
-    })
+    Ok(messages.recv().ok())
 }
 
 /// The members of a segment, in the order of the file.
-fn encode(batch: Batch) -> Result<Vec<EncodedMember>, FormatError> {
+pub(crate) fn encode(batch: Batch) -> Result<Vec<EncodedMember>, FormatError> {
     Ok(vec![
         Clock::encode(batch.clock)?,
         Process::encode(batch.processes)?,

@@ -46,8 +46,17 @@ impl Files {
         }
     }
 
-    /// Takes in one record and adds the row that it changes.
-    pub(crate) fn record(&mut self, record: &Record<'_, layout::kd_file>, rows: &mut FileColumns) {
+    /// What is known of an open file.
+    pub(crate) fn get(&self, id: u32) -> Option<&File> {
+        self.open.get(&id)
+    }
+
+    /// Takes in one record and adds the row that it changes; the file's id, if it was closed.
+    pub(crate) fn record(
+        &mut self,
+        record: &Record<'_, layout::kd_file>,
+        rows: &mut FileColumns,
+    ) -> Option<u32> {
         let flags: u8 = get!(record, kd_file, head.flags);
         let ts = get!(record, kd_file, head.ts) as i64;
         let mut file = describe(record);
@@ -64,7 +73,9 @@ impl Files {
         if flags & CLOSED == 0 {
             self.open.insert(file.id, file.clone());
         }
+        let closed = file.close_ts.map(|_| file.id);
         rows.push(file);
+        closed
     }
 
     /// Adds the last row of every open file once more, for a capture that begins.

@@ -46,3 +46,14 @@ pub(crate) fn header(
         ..Header::default()
     }
 }
+
+/// The header of a recording that becomes several captures: its name is unique on the host, and by
+/// the boot on others.
+pub(crate) fn of_pieces(header: Header) -> Header {
+    let boot = header.host.boot_id.split('-').next().unwrap_or_default();
+    let start_ns = header.start.monotonic_ns;
+    Header {
+        recording: format!("{boot}-{start_ns}-{}", std::process::id()),
+        ..header
+    }
+}

@@ -234,6 +234,12 @@ impl Lives {
         alive.for_each(|thread| threads.push(thread));
     }
 
+    /// The name of a thread that is alive, or of a process.
+    pub(crate) fn name_of(&self, tid: u32) -> Option<&str> {
+        let of_thread = self.threads.get(&tid).map(|thread| thread.comm.as_str());
+        of_thread.or_else(|| Some(self.processes.get(&tid)?.comm.as_str()))
+    }
+
     /// Whether a thread of the target is alive.
     pub(crate) fn any_target_alive(&self) -> bool {
         self.threads.values().any(|thread| thread.target)

@@ -17,6 +17,7 @@ mod doctor;
 mod encoder;
 mod events;
 mod files;
+mod flight;
 mod header;
 mod host;
 mod io_uring;
@@ -26,6 +27,7 @@ mod logs;
 mod mappings;
 mod namer;
 mod output;
+mod part_writer;
 mod parts;
 mod privileges;
 mod probes;
@@ -38,22 +40,24 @@ mod spec;
 mod symbols;
 mod target;
 mod tcp;
+mod trigger;
 mod unwind;
 
 use std::{
     io::{self, Write},
     process::ExitCode,
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
 };
 
 use clap::Parser;
 use kindling_format::FormatError;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use crate::{
     cli::{Cli, Command},
     config::RecordConfig,
-    session::Outcome,
+    flight::FlightOutcome,
+    session::{Outcome, Signals},
 };
 
 const FAILED: u8 = 1;
@@ -67,6 +71,7 @@ fn main() -> ExitCode {
         Some(Command::Doctor { format }) => {
             doctor::run(*format, &mut io::stdout().lock()).map(|can_record| !can_record)
         }
+        Some(Command::Dump { pid }) => ask_for_dump(*pid).map(|()| false),
         None => match RecordConfig::new(&cli.record) {
             Ok(config) => record(&config),
             Err(error) => {
@@ -91,11 +96,14 @@ fn main() -> ExitCode {
 
 /// Records and says what came of it; `true` if events were lost or not written.
 fn record(config: &RecordConfig) -> anyhow::Result<bool> {
-    let stop = Arc::new(AtomicBool::new(false));
+    let signals = Signals::default();
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&signals.stop))?;
     }
-    let outcome = session::run(config, &stop)?;
+    if config.flight.is_some() {
+        signal_hook::flag::register(SIGUSR1, Arc::clone(&signals.dump))?;
+    }
+    let outcome = session::run(config, &signals)?;
     summarize(config, &outcome);
     Ok(!outcome.lost.is_empty() || outcome.full_ns.is_some())
 }
@@ -109,9 +117,10 @@ fn summarize(config: &RecordConfig, outcome: &Outcome) {
             source.name, source.detail
         );
     }
-    let place = match outcome.parts {
-        1 => config.destination.to_string(),
-        parts => {
+    let place = match (outcome.parts, &outcome.flight) {
+        (_, Some(flight)) => place_of_dumps(flight),
+        (1, _) => config.destination.to_string(),
+        (parts, _) => {
             let last = config.destination.part(parts - 1);
             format!("{parts} files up to {last}")
         }
@@ -140,6 +149,26 @@ fn summarize(config: &RecordConfig, outcome: &Outcome) {
             full_ns as f64 / 1e9
         );
     }
+}
+
+/// Where a flight recorder has written.
+fn place_of_dumps(flight: &FlightOutcome) -> String {
+    let mut place = match (&flight.last, flight.written) {
+        (Some(last), 1) => last.display().to_string(),
+        (Some(last), count) => format!("{count} dumps up to {}", last.display()),
+        (None, _) => "no file: nothing asked for a dump".to_owned(),
+    };
+    if flight.suppressed > 0 {
+        place += &format!(", {} triggers without one of their own", flight.suppressed);
+    }
+    place
+}
+
+/// Has a flight recorder write, and prints the file.
+fn ask_for_dump(pid: Option<u32>) -> anyhow::Result<()> {
+    let path = flight::control::ask(pid)?;
+    writeln!(io::stdout(), "{}", path.display())?;
+    Ok(())
 }
 
 fn report(error: &dyn std::fmt::Display) {

@@ -8,17 +8,28 @@ use kindling_format::{EncodedMember, FormatError};
 
 use crate::{batch::Code, symbols::Symbols};
 
+/// What becomes of code that later rows may refer to again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// It is told once: there is one file.
+    Nothing,
+    /// It is told, and kept to be repeated for the next file.
+    Also,
+    /// It is kept, and told only when it is asked for.
+    Only,
+}
+
 enum Work {
     Code(Code),
-    /// The code after this belongs to another file.
-    NextPart,
+    /// All that was kept is to be told.
+    Repeat,
 }
 
 /// The rows of one batch of code.
 pub(crate) struct Named {
     pub(crate) members: Vec<EncodedMember>,
-    /// Whether a part begins with it: the members then repeat all earlier code.
-    pub(crate) begins_part: bool,
+    /// Whether they are all code that was kept, because a file asked for it.
+    pub(crate) is_repeat: bool,
 }
 
 /// The thread, and the way to it. What comes out is in the order of what went in.
@@ -28,22 +39,18 @@ pub(crate) struct Namer {
 }
 
 impl Namer {
-    /// `keeps`: whether there may be parts that repeat the code of those before.
-    pub(crate) fn start(keeps: bool) -> Self {
+    pub(crate) fn start(keep: Keep) -> Self {
         let (work, waiting) = channel();
         let (done, named) = channel();
         std::thread::spawn(move || {
-            let mut symbols = Symbols::new(keeps);
+            let mut symbols = Symbols::new(keep);
             for work in waiting {
-                let (rows, begins_part) = match work {
+                let (rows, is_repeat) = match work {
                     Work::Code(code) => (symbols.rows(code), false),
-                    Work::NextPart => (symbols.repeat(), true),
+                    Work::Repeat => (symbols.repeat(), true),
                 };
                 let members = rows.encode();
-                let named = members.map(|members| Named {
-                    members,
-                    begins_part,
-                });
+                let named = members.map(|members| Named { members, is_repeat });
                 if done.send(named).is_err() {
                     return;
                 }
@@ -57,8 +64,9 @@ impl Namer {
         let _ = self.work.send(Work::Code(code));
     }
 
-    pub(crate) fn next_part(&self) {
-        let _ = self.work.send(Work::NextPart);
+    /// Asks for all code so far: it comes behind what was sent before.
+    pub(crate) fn repeat(&self) {
+        let _ = self.work.send(Work::Repeat);
     }
 
     /// The next rows, if they are ready.

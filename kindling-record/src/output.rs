@@ -38,6 +38,16 @@ impl Output {
     }
 }
 
+/// Creates a file that is not there yet, readable by its owner only.
+///
+/// # Errors
+/// If something is there, a symbolic link included, or it cannot be created.
+pub(crate) fn create_new(path: &Path) -> io::Result<Output> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
+    Ok(Output::File(File::from(file)))
+}
+
 fn create(path: &Path) -> io::Result<File> {
     let kind = path.symlink_metadata().map(|metadata| metadata.file_type());
     let is_new = match kind {
@@ -125,11 +135,20 @@ impl Destination {
     /// Where part `number` of a recording goes that is divided: `web.kndl` becomes
     /// `web.000000.kndl`.
     pub(crate) fn part(&self, number: u32) -> Self {
+        self.with_mark(&format!(".{number:06}"))
+    }
+
+    /// Where dump `number` of a flight recorder goes: `web.kndl` becomes `web-0001.kndl`.
+    pub(crate) fn dump(&self, number: u32) -> Self {
+        self.with_mark(&format!("-{number:04}"))
+    }
+
+    fn with_mark(&self, mark: &str) -> Self {
         let Destination::File(path) = self else {
             return self.clone();
         };
         let mut name = path.file_stem().unwrap_or_default().to_owned();
-        name.push(format!(".{number:06}"));
+        name.push(mark);
         if let Some(extension) = path.extension() {
             name.push(".");
             name.push(extension);

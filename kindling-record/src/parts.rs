@@ -6,17 +6,18 @@ use anyhow::Result;
 use kindling_format::{Header, header::Moment};
 
 use crate::{
-    cli::Rotation,
+    cli::units::Extent,
     config::{Destination, RecordConfig},
-    encoder::NewPart,
+    header::of_pieces,
     output::{self, Output},
+    part_writer::NewPart,
 };
 
 /// The files of a recording, one or many.
 #[derive(Debug)]
 pub(crate) struct PartPlan {
     destination: Destination,
-    rotate: Vec<Rotation>,
+    rotate: Vec<Extent>,
     keep: Option<u32>,
     header: Header,
     /// The part that is being written.
@@ -31,13 +32,7 @@ impl PartPlan {
     pub(crate) fn new(config: &RecordConfig, mut header: Header) -> Self {
         let rotates = !config.rotate.is_empty();
         if rotates {
-            // Unique on the host, and on others by its boot.
-            let boot = header.host.boot_id.split('-').next().unwrap_or_default();
-            header.recording = format!(
-                "{boot}-{}-{}",
-                header.start.monotonic_ns,
-                std::process::id()
-            );
+            header = of_pieces(header);
         }
         Self {
             destination: config.destination.clone(),
@@ -58,8 +53,8 @@ impl PartPlan {
     /// Whether the current part is long enough.
     pub(crate) fn is_due(&self, now_ns: i64, written_bytes: u64) -> bool {
         self.rotate.iter().any(|rotation| match rotation {
-            Rotation::Bytes(bytes) => written_bytes.saturating_sub(self.start_bytes) >= *bytes,
-            Rotation::Time(time) => {
+            Extent::Bytes(bytes) => written_bytes.saturating_sub(self.start_bytes) >= *bytes,
+            Extent::Time(time) => {
                 let lasted = u64::try_from(now_ns - self.start.monotonic_ns).unwrap_or(0);
                 Duration::from_nanos(lasted) >= *time
             }

@@ -121,7 +121,8 @@ fn after(line: &[u8], kept: bool) -> Place {
     }
 }
 
-fn is_start(line: &[u8]) -> bool {
+/// Whether an HTTP/1 message begins so.
+pub(crate) fn is_start(line: &[u8]) -> bool {
     line.starts_with(b"HTTP/1.")
         || METHODS
             .iter()

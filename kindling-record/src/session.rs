@@ -5,12 +5,18 @@ use std::{
     collections::BTreeMap,
     mem::MaybeUninit,
     rc::Rc,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use anyhow::{Context, Result};
-use kindling_format::header::{Moment, Source};
+use kindling_format::{
+    Header,
+    header::{Moment, Source},
+};
 use libbpf_rs::{RingBuffer, RingBufferBuilder};
 
 use crate::{
@@ -22,10 +28,12 @@ use crate::{
     cost,
     cpus::Cpus,
     doctor::to_source,
-    encoder::{Encoder, NewPart, WriteOptions},
+    encoder::{Encoder, Message},
+    flight::{ControlSocket, Flight, FlightConfig, FlightOutcome, Memory, SliceStart},
     header::header,
     limits::Shedder,
     mappings::TargetMappings,
+    part_writer::{PartWriter, WriteOptions},
     parts::PartPlan,
     privileges,
     probes::{Attached, Probes, TargetKind},
@@ -55,17 +63,36 @@ pub(crate) struct Outcome {
     pub(crate) size_bytes: u64,
     /// How many files there are.
     pub(crate) parts: u32,
+    /// What a flight recorder wrote.
+    pub(crate) flight: Option<FlightOutcome>,
     /// If the disk was full: up to when events are in the capture, since the start.
     pub(crate) full_ns: Option<i64>,
     pub(crate) missing: Vec<Source>,
 }
 
-/// Records as `config` says until the target ends, the time is over or `stop` is set.
+/// What signals ask for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Signals {
+    /// The recording is to end.
+    pub(crate) stop: Arc<AtomicBool>,
+    /// A flight recorder is to write.
+    pub(crate) dump: Arc<AtomicBool>,
+}
+
+/// Where events go.
+enum Way {
+    /// To files, at once.
+    Files(Box<PartPlan>),
+    /// To memory, and to files when something happens.
+    Flight(Box<Flight>),
+}
+
+/// Records as `config` says until the target ends, the time is over or `signals` say so.
 ///
 /// # Errors
 /// If the host does not allow recording, the command cannot be started, or the capture cannot be
 /// written.
-pub(crate) fn run(config: &RecordConfig, stop: &AtomicBool) -> Result<Outcome> {
+pub(crate) fn run(config: &RecordConfig, signals: &Signals) -> Result<Outcome> {
     let cpus = Cpus::of_host();
     // The command's process is made first: it is not to inherit the rings.
     let command = config.target.command();
@@ -77,14 +104,11 @@ pub(crate) fn run(config: &RecordConfig, stop: &AtomicBool) -> Result<Outcome> {
     let sources = to_sources(attached, mapping_source);
     let start = clocks::now();
     let header = header(config, &cpus, start, sources.clone());
-    let parts = PartPlan::new(config, header);
-    let options = WriteOptions {
-        fsync: config.fsync,
-        has_parts: parts.has_parts(),
-    };
     // Threads inherit the rights of the one that starts them.
-    let first = open_first(config, &parts)?;
-    let encoder = Encoder::start(first, options)?;
+    let (way, encoder) = match &config.flight {
+        None => open_files(config, header)?,
+        Some(flight) => open_memory(config, flight, header, signals)?,
+    };
     let drain = Rc::new(RefCell::new(Drain::new(config)));
     let session = Session {
         rings: ring_buffer(&probes, &drain)?,
@@ -93,7 +117,7 @@ pub(crate) fn run(config: &RecordConfig, stop: &AtomicBool) -> Result<Outcome> {
         probes,
         mappings,
         encoder,
-        parts,
+        way,
         account: Account::new(start.monotonic_ns, &drain),
         drain,
         shedder: Shedder::new(config.limits, start.monotonic_ns, cost::cpu_ns()),
@@ -105,20 +129,50 @@ pub(crate) fn run(config: &RecordConfig, stop: &AtomicBool) -> Result<Outcome> {
         .into_iter()
         .filter(|source| !source.available)
         .collect();
-    session.record(held, stop, missing)
+    session.record(held, &signals.stop, missing)
 }
 
-/// Opens the capture and gives up what only attaching needs; another user opens it with its own
+/// Begins to write, after giving up what only attaching needs; another user writes with its own
 /// rights.
-fn open_first(config: &RecordConfig, parts: &PartPlan) -> Result<NewPart> {
+fn open_files(config: &RecordConfig, header: Header) -> Result<(Way, Encoder)> {
+    let parts = PartPlan::new(config, header);
     let has_command = config.target.command().is_some();
-    if config.user.is_some() {
+    let first = if config.user.is_some() {
         privileges::reduce(config.user, has_command)?;
-        return parts.open();
+        parts.open()?
+    } else {
+        let first = parts.open()?;
+        privileges::reduce(None, has_command)?;
+        first
+    };
+    let options = WriteOptions {
+        fsync: config.fsync,
+        has_parts: parts.has_parts(),
+    };
+    let writer = PartWriter::start(first, options)?;
+    Ok((
+        Way::Files(Box::new(parts)),
+        Encoder::start(Box::new(writer)),
+    ))
+}
+
+/// Begins to keep what is recorded; the socket belongs to whoever started the recorder.
+fn open_memory(
+    config: &RecordConfig,
+    flight: &FlightConfig,
+    header: Header,
+    signals: &Signals,
+) -> Result<(Way, Encoder)> {
+    let socket = ControlSocket::open();
+    privileges::reduce(config.user, config.target.command().is_some())?;
+    if let Err(error) = &socket {
+        eprintln!("kindling-record: only SIGUSR1 asks for a dump: {error:#}");
     }
-    let first = parts.open()?;
-    privileges::reduce(None, has_command)?;
-    Ok(first)
+    let (start, signal) = (header.start, Arc::clone(&signals.dump));
+    let (flight_of, reports) = Flight::new(config, flight, header, signal, socket.ok())?;
+    let memory = Memory::start(flight.window, start, reports);
+    let encoder = Encoder::start(Box::new(memory));
+    Ok((Way::Flight(Box::new(flight_of)), encoder))
 }
 
 fn ring_buffer(probes: &Probes<'_>, drain: &Rc<RefCell<Drain>>) -> Result<RingBuffer<'static>> {
@@ -141,7 +195,7 @@ struct Session<'a, 'obj> {
     probes: Probes<'obj>,
     mappings: TargetMappings,
     encoder: Encoder,
-    parts: PartPlan,
+    way: Way,
     drain: Rc<RefCell<Drain>>,
     account: Account,
     shedder: Shedder,
@@ -163,7 +217,9 @@ impl Session<'_, '_> {
             Ok(command) => command,
             Err(error) => {
                 // Nothing was recorded: no file is to say otherwise.
-                self.parts.discard();
+                if let Way::Files(parts) = &self.way {
+                    parts.discard();
+                }
                 return Err(error);
             }
         };
@@ -254,9 +310,13 @@ impl Session<'_, '_> {
             self.drain.borrow_mut().batch.clock(clocks::now());
             self.last_clock_ns = now;
         }
-        if self.parts.is_due(now, self.encoder.written_bytes()) {
-            self.last_cut_ns = now;
-            return self.next_part();
+        match self.is_file_or_slice_due(now) {
+            true => {
+                self.last_cut_ns = now;
+                return self.go_on();
+            }
+            false if !self.dump_what_is_due(now)? => return Ok(false),
+            false => {}
         }
         let is_due = now - self.last_cut_ns >= self.config.flush.as_nanos() as i64;
         if is_due || self.drain.borrow().batch.longest() >= SEGMENT_ROWS {
@@ -266,9 +326,16 @@ impl Session<'_, '_> {
         Ok(true)
     }
 
-    /// Ends the current file and begins the next, which repeats all that is known: it is complete by
-    /// itself. `false` if nothing can be written any more.
-    fn next_part(&mut self) -> Result<bool> {
+    fn is_file_or_slice_due(&self, now_ns: i64) -> bool {
+        match &self.way {
+            Way::Files(parts) => parts.is_due(now_ns, self.encoder.written_bytes()),
+            Way::Flight(flight) => flight.is_slice_due(now_ns, self.encoder.slice_bytes()),
+        }
+    }
+
+    /// Ends the current file, or slice, and begins the next, which repeats all that is known: it is
+    /// complete by itself. `false` if nothing can be written any more.
+    fn go_on(&mut self) -> Result<bool> {
         // The look comes first, so that it tells the state at the start: what it sends is drained later.
         self.probes.look_again()?;
         let now = clocks::now();
@@ -277,14 +344,73 @@ impl Session<'_, '_> {
         if !self.cut() {
             return Ok(false);
         }
-        let summary = self.account.summary(now, "rotated", None);
-        let next = self.parts.next(now, self.encoder.written_bytes())?;
-        self.account.next_part();
+        match &mut self.way {
+            Way::Files(parts) => {
+                let summary = self.account.summary(now, "rotated", None);
+                let next = parts.next(now, self.encoder.written_bytes())?;
+                self.account.next_part();
+                self.drain.borrow_mut().repeat(now);
+                Ok(self.encoder.tell(Message::Next(Box::new((summary, next)))))
+            }
+            Way::Flight(flight) => {
+                flight.begin_slice(now.monotonic_ns);
+                let mut drain = self.drain.borrow_mut();
+                drain.repeat(now);
+                let state = std::mem::take(&mut drain.batch);
+                drop(drain);
+                let slice = SliceStart { start: now, state };
+                Ok(self.encoder.tell(Message::Slice(Box::new(slice))))
+            }
+        }
+    }
+
+    /// Writes a dump, if a trigger or somebody wants one; `false` if nothing can be written any more.
+    fn dump_what_is_due(&mut self, now_ns: i64) -> Result<bool> {
+        let Way::Flight(flight) = &mut self.way else {
+            return Ok(true);
+        };
+        flight.take_reports();
         let mut drain = self.drain.borrow_mut();
-        drain.batch.clock(now);
-        drain.repeat();
+        if let Some((fired, more)) = drain.take_fired(now_ns) {
+            flight.fired(fired, more);
+        }
+        if let Some(watch) = &mut drain.watch {
+            watch.mute(flight.is_limited(now_ns));
+        }
         drop(drain);
-        Ok(self.encoder.next_part(summary, next))
+        if !flight.is_due(now_ns, false) {
+            return Ok(true);
+        }
+        // As at a slice's start: threads that do not move tell what they are in.
+        self.probes.look_again()?;
+        let end = clocks::now();
+        self.drain_rings();
+        self.last_cut_ns = end.monotonic_ns;
+        self.cut_for_dump(end, None)
+    }
+
+    /// Takes everything that waits in the rings now.
+    fn drain_rings(&mut self) {
+        let most = self.drain.borrow().bytes + self.ring_bytes * self.probes.rings.len() as u64;
+        while self.rings.consume_raw_n(ROUND) > 0
+            && self.cut_if_full()
+            && self.drain.borrow().bytes < most
+        {}
+    }
+
+    /// Ends the batch, and has what is in memory written.
+    fn cut_for_dump(&mut self, end: Moment, exit_status: Option<i32>) -> Result<bool> {
+        self.read_meter(end.monotonic_ns);
+        self.drain.borrow_mut().batch.clock(end);
+        let Way::Flight(flight) = &mut self.way else {
+            return Ok(true);
+        };
+        let order = flight.order(end, exit_status);
+        let is_open = self.cut();
+        Ok(match order {
+            Some(order) => is_open && self.encoder.tell(Message::Dump(Box::new(order))),
+            None => is_open,
+        })
     }
 
     /// Leaves out more, or less again. Losses are told until this moment, so that their causes are
@@ -322,7 +448,7 @@ impl Session<'_, '_> {
             return Ok(Some("duration"));
         }
         let max_size = self.config.limits.max_size;
-        if max_size.is_some_and(|most| self.encoder.written_bytes() >= most) {
+        if max_size.is_some_and(|most| self.kept_bytes() >= most) {
             return Ok(Some("max-size"));
         }
         let is_closed = self
@@ -332,6 +458,14 @@ impl Session<'_, '_> {
             .is_some_and(|chosen| chosen.command.is_empty() && !chosen.is_open());
         let ended = is_closed && !self.drain.borrow().lives.any_target_alive();
         Ok((ended && self.drain.borrow().records > 0).then_some("target ended"))
+    }
+
+    /// Bytes of the files that are there because of this recording.
+    fn kept_bytes(&self) -> u64 {
+        match &self.way {
+            Way::Files(_) => self.encoder.written_bytes(),
+            Way::Flight(flight) => flight.kept_bytes(),
+        }
     }
 
     /// Hands the batch to the encoder.
@@ -373,24 +507,47 @@ impl Session<'_, '_> {
         let end = clocks::now();
         self.probes.end()?;
         while self.rings.consume_raw_n(ROUND) > 0 && self.cut_if_full() {}
-        self.read_meter(clocks::monotonic_ns());
-        self.drain.borrow_mut().batch.clock(end);
-        self.cut();
-        let records = self.drain.borrow().records;
         let exit_status = command.and_then(RunningCommand::wait_status);
+        self.write_end(end, exit_status)?;
+        let records = self.drain.borrow().records;
         let summary = self.account.summary(end, reason, exit_status);
         let written = self.encoder.finish(summary)?;
+        let (parts, flight) = match self.way {
+            Way::Files(parts) => (parts.count(), None),
+            Way::Flight(flight) => (0, Some(flight.end())),
+        };
         Ok(Outcome {
             duration_ns: end.monotonic_ns - self.start.monotonic_ns,
             records,
             lost: self.account.all_lost(),
             size_bytes: written.size_bytes,
-            parts: self.parts.count(),
+            parts,
+            flight,
             full_ns: written
                 .full_at
                 .map(|moment| moment.monotonic_ns - self.start.monotonic_ns),
             missing,
         })
+    }
+
+    /// Hands over the last events; a flight recorder writes what triggers and others still wait for.
+    fn write_end(&mut self, end: Moment, exit_status: Option<i32>) -> Result<()> {
+        let now_ns = clocks::monotonic_ns();
+        if let Way::Flight(flight) = &mut self.way {
+            if let Some((fired, more)) = self.drain.borrow_mut().take_fired(now_ns) {
+                flight.fired(fired, more);
+            }
+            while let Way::Flight(flight) = &mut self.way
+                && flight.is_due(now_ns, true)
+            {
+                self.cut_for_dump(end, exit_status)?;
+            }
+            return Ok(());
+        }
+        self.read_meter(now_ns);
+        self.drain.borrow_mut().batch.clock(end);
+        self.cut();
+        Ok(())
     }
 
     fn cut_if_full(&mut self) -> bool {

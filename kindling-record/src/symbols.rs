@@ -17,6 +17,7 @@ use crate::{
     batch::{Code, RawStack, UserStack},
     lives::SpaceEvent,
     mappings::MappedFile,
+    namer::Keep,
     unwind::Unwinders,
 };
 
@@ -58,11 +59,11 @@ pub(crate) struct Symbols {
     /// Kernel frames of BPF programs and of what runs them.
     own_frames: HashSet<u32>,
     symbols: HashMap<Symbol, u32>,
-    /// All rows that later parts of the recording repeat, if there may be any.
-    kept: Option<KeptCode>,
+    keep: Keep,
+    kept: KeptCode,
 }
 
-/// Code that is named already.
+/// Code that is named already, if it is to be told again.
 #[derive(Debug, Default)]
 struct KeptCode {
     stacks: Vec<Stack>,
@@ -80,8 +81,7 @@ pub(crate) struct SymbolRows {
 }
 
 impl Symbols {
-    /// `keeps`: whether [`Symbols::repeat`] will be asked for.
-    pub(crate) fn new(keeps: bool) -> Self {
+    pub(crate) fn new(keep: Keep) -> Self {
         let symbolizer = Symbolizer::builder()
             .enable_code_info(true)
             .enable_inlined_fns(true)
@@ -94,7 +94,8 @@ impl Symbols {
             frames: HashMap::new(),
             own_frames: HashSet::new(),
             symbols: HashMap::new(),
-            kept: keeps.then(KeptCode::default),
+            keep,
+            kept: KeptCode::default(),
         }
     }
 
@@ -129,31 +130,35 @@ impl Symbols {
                 id: stack.id,
                 frames,
             };
-            if let Some(kept) = self.kept.as_mut().filter(|_| stack.is_shared) {
-                kept.stacks.push(row.clone());
+            if stack.is_shared && self.keep != Keep::Nothing {
+                self.kept.stacks.push(row.clone());
             }
-            rows.stacks.push(row);
+            if !stack.is_shared || self.keep != Keep::Only {
+                rows.stacks.push(row);
+            }
         }
-        rows
+        match self.keep {
+            Keep::Only => SymbolRows {
+                stacks: rows.stacks,
+                ..SymbolRows::default()
+            },
+            _ => rows,
+        }
     }
 
-    /// The rows so far that later ones may refer to.
+    /// The rows that were kept.
     pub(crate) fn repeat(&self) -> SymbolRows {
         let mut rows = SymbolRows::default();
         for map in self.spaces.by_pid.values().flatten() {
             rows.mappings.push(mapping(map));
         }
-        if let Some(kept) = &self.kept {
-            kept.symbols
-                .iter()
-                .for_each(|row| rows.symbols.push(row.clone()));
-            kept.frames
-                .iter()
-                .for_each(|row| rows.frames.push(row.clone()));
-            kept.stacks
-                .iter()
-                .for_each(|row| rows.stacks.push(row.clone()));
-        }
+        let kept = &self.kept;
+        let symbols = kept.symbols.iter().cloned();
+        symbols.for_each(|row| rows.symbols.push(row));
+        let frames = kept.frames.iter().cloned();
+        frames.for_each(|row| rows.frames.push(row));
+        let stacks = kept.stacks.iter().cloned();
+        stacks.for_each(|row| rows.stacks.push(row));
         rows
     }
 
@@ -234,8 +239,8 @@ impl Symbols {
             offset,
             symbol,
         };
-        if let Some(kept) = &mut self.kept {
-            kept.frames.push(row.clone());
+        if self.keep != Keep::Nothing {
+            self.kept.frames.push(row.clone());
         }
         rows.frames.push(row);
         self.frames.insert(key, id);
@@ -256,8 +261,8 @@ impl Symbols {
         let id = *self.symbols.entry(symbol.clone()).or_insert(next);
         if id == next {
             let row = Symbol { id, ..symbol };
-            if let Some(kept) = &mut self.kept {
-                kept.symbols.push(row.clone());
+            if self.keep != Keep::Nothing {
+                self.kept.symbols.push(row.clone());
             }
             rows.symbols.push(row);
         }
@@ -372,7 +377,7 @@ mod tests {
 
     #[test]
     fn a_child_has_the_mappings_of_its_parent() {
-        let mut symbols = Symbols::new(false);
+        let mut symbols = Symbols::new(Keep::Nothing);
         let fork = vec![(
             15,
             SpaceEvent::Fork {
@@ -391,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_stack_becomes_frames_that_mean_the_same_everywhere() {
-        let mut symbols = Symbols::new(false);
+        let mut symbols = Symbols::new(Keep::Nothing);
         let stack = RawStack {
             id: 1,
             is_shared: true,

@@ -7,6 +7,7 @@
 mod command_line;
 mod demo;
 mod extras;
+mod flight;
 mod io_uring;
 mod killed;
 mod limits;

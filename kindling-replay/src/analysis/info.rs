@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kindling_format::{
     Completion,
-    header::Source,
+    header::{Dump, Source},
     schema::{Loss, Overhead, Table, tables},
 };
 use serde::Serialize;
@@ -37,6 +37,8 @@ pub struct InfoReport {
     pub end_reason: Option<String>,
     /// How the started command ended, as `wait(2)` reports.
     pub exit_status: Option<i32>,
+    /// Why a flight recorder wrote it; `None` if it was written as it was recorded.
+    pub dump: Option<DumpReport>,
     /// How the capture was made of others, oldest step first; empty as a recorder writes it.
     pub history: Vec<String>,
     /// What was recorded: `all`, or those of `command`, `pids`, `comms`, `cgroups` and `containers`
@@ -74,6 +76,27 @@ pub struct InfoReport {
     pub recorder: Option<RecorderReport>,
     /// Sources of events that were not recorded, and why.
     pub missing_sources: Vec<SourceReport>,
+}
+
+/// What made a flight recorder write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DumpReport {
+    /// The trigger as it was given to the recorder; `signal` or `command` if somebody asked.
+    pub trigger: String,
+    /// What happened, in words.
+    pub event: String,
+    /// When, since the start of the capture.
+    pub at_ns: i64,
+    /// The process that did it.
+    pub pid: Option<u32>,
+    /// The thread.
+    pub tid: Option<u32>,
+    /// The thread's name.
+    pub comm: String,
+    /// How long it took; `None` for what has no length.
+    pub latency_ns: Option<i64>,
+    /// How many times a trigger fired since the last dump without one of its own.
+    pub suppressed: u64,
 }
 
 /// A container that processes of the target were in.
@@ -176,6 +199,7 @@ pub fn report(context: &Context) -> InfoReport {
         end_time: context.clock.wall(context.span.to),
         end_reason: summary.map(|summary| summary.reason.clone()),
         exit_status: summary.and_then(|summary| summary.exit_status),
+        dump: header.dump.as_ref().map(|dump| dump_report(context, dump)),
         history: header.history.clone(),
         target: header.options.target.clone(),
         command: header.options.command.clone(),
@@ -201,6 +225,19 @@ pub fn report(context: &Context) -> InfoReport {
         losses,
         recorder,
         missing_sources: missing_sources(&header.sources),
+    }
+}
+
+fn dump_report(context: &Context, dump: &Dump) -> DumpReport {
+    DumpReport {
+        trigger: dump.trigger.clone(),
+        event: dump.event.clone(),
+        at_ns: context.offset_ns(dump.ts),
+        pid: dump.pid,
+        tid: dump.tid,
+        comm: dump.comm.clone(),
+        latency_ns: dump.latency_ns,
+        suppressed: dump.suppressed,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use crate::{
-    analysis::info::{InfoReport, RecorderReport},
+    analysis::info::{DumpReport, InfoReport, RecorderReport},
     render::{
         table::{Align, TextTable, printable},
         units,
@@ -109,6 +109,7 @@ fn facts(report: &InfoReport) -> Vec<(&'static str, String)> {
         ("end", report.end_time.clone().unwrap_or_default()),
         ("duration", units::duration(capture.duration_ns)),
         ("state", end),
+        ("dump", report.dump.as_ref().map(dump).unwrap_or_default()),
         ("target", target(report)),
         ("history", report.history.join("; ")),
         (
@@ -122,6 +123,26 @@ fn facts(report: &InfoReport) -> Vec<(&'static str, String)> {
             report.recorder.as_ref().map(recorder).unwrap_or_default(),
         ),
     ]
+}
+
+fn dump(report: &DumpReport) -> String {
+    let who = match (report.pid, report.tid) {
+        (Some(pid), Some(tid)) => format!(" in {} (pid {pid}, tid {tid})", report.comm),
+        _ => String::new(),
+    };
+    let more = match report.suppressed {
+        0 => String::new(),
+        count => format!(
+            "; {} more triggers since the last dump",
+            units::count(count)
+        ),
+    };
+    format!(
+        "{}, {} after the start: {}{who}{more}",
+        report.trigger,
+        units::duration(report.at_ns),
+        report.event
+    )
 }
 
 fn exit(status: Option<i32>) -> String {

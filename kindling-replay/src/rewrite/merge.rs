@@ -333,6 +333,9 @@ impl Plan {
                 }
             }
         }
+        if inputs.len() > 1 {
+            header.dump = None;
+        }
         if self.hosts.len() > 1 {
             header.hosts.clone_from(&self.hosts);
         }
