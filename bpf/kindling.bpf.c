@@ -2,8 +2,8 @@
 /*
  * The kernel side of the recorder: one object, one file per family of events.
  *
- * Programs attach to BTF tracepoints, a perf event and an iterator only: kprobes and fentry are
- * refused by many hosts. Nothing here interprets what it sees; it finds the thread's state, fills a
+ * Programs attach to BTF tracepoints, a perf event, an iterator and user-space functions only:
+ * kprobes and fentry are refused by many hosts. Nothing here interprets what it sees; it finds the thread's state, fills a
  * record and sends it.
  */
 #include "kernel.bpf.h"
@@ -20,6 +20,7 @@
 #include "log.bpf.h"
 #include "file.bpf.h"
 #include "payload.bpf.h"
+#include "tls.bpf.h"
 #include "syscall.bpf.h"
 #include "cgroup.bpf.h"
 #include "task.bpf.h"

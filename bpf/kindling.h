@@ -165,7 +165,8 @@ struct kd_cgroup {
 	u16 pad[3];
 };
 
-enum { KD_FILE_OPENED = 1, KD_FILE_CLOSED = 2 };
+/* KD_FILE_TLS: no file, but a TLS session whose connection is not known; nothing else is valid. */
+enum { KD_FILE_OPENED = 1, KD_FILE_CLOSED = 2, KD_FILE_TLS = 4 };
 
 /* Followed by the path's components as in struct kd_task, or by a Unix socket's address. */
 struct kd_file {
@@ -203,9 +204,12 @@ struct kd_arg {
 	u16 len;
 };
 
-enum { KD_OUT = 1 };
+/* KD_TLS: plaintext, as a call of a TLS library gave or took it; KD_TLS_WHOLE: the session was
+ * followed from its handshake on. */
+enum { KD_OUT = 1, KD_TLS = 2, KD_TLS_WHOLE = 4 };
 
-/* Followed by `len` bytes. head.ts is that of the syscall. */
+/* Followed by `len` bytes, and maybe by more that mean nothing. head.ts is that of the syscall, or of
+ * the call of the TLS library. */
 struct kd_payload {
 	struct kd_head head;
 	u32 pid;
@@ -314,6 +318,19 @@ enum kd_transfer {
 	KD_TEE = 9, /* into arg1, and arg0 keeps them */
 	KD_RECVMMSG = 10, /* array of struct mmsghdr in arg1; returns how many */
 	KD_SENDMMSG = 11,
+};
+
+/* What a function of a TLS library does: the cookie of the probe on it. The session is its first
+ * argument, and but for the last three the buffer its second and the buffer's size its third. */
+enum kd_tls_function {
+	KD_TLS_READ = 1, /* returns how many bytes */
+	KD_TLS_WRITE = 2,
+	KD_TLS_READ_COUNTED = 3, /* returns 1 and puts how many bytes where the fourth argument points */
+	KD_TLS_WRITE_COUNTED = 4,
+	KD_TLS_WRITE_FLAGGED = 5, /* likewise, the fifth */
+	KD_TLS_SENDFILE = 6, /* returns how many bytes; the kernel took them from a file */
+	KD_TLS_HANDSHAKE = 7,
+	KD_TLS_FREE = 8,
 };
 
 enum { KD_HAS_FILE = 1, KD_OPENS = 2, KD_CLOSES = 4, KD_DESCRIBE = 8 };

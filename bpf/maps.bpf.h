@@ -81,7 +81,10 @@ struct thread_state {
 	u8 target;
 	u8 stream;
 	u8 executed; /* the syscall in flight replaced the program, and with it its arguments */
+	u8 in_tls; /* a function of a TLS library is running: the one in tls_calls */
 	u64 file; /* struct file * of the syscall in flight */
+	u64 tls_file; /* the socket that the TLS library used first; 0: none yet */
+	u32 tls_file_id;
 	struct file_slot files[FILE_SLOTS];
 };
 
@@ -118,12 +121,19 @@ struct {
 	__type(value, u8);
 } target_cgroups SEC(".maps");
 
+/* How much plaintext went each way. */
+struct tls_bytes {
+	u64 in;
+	u64 out;
+};
+
 /* Open files by struct file *. LRU, because nothing tells when a file goes away: an entry that is
  * pushed out costs the file a second id. */
 struct file_state {
 	u64 inode; /* tells a struct file that was reused for another socket or pipe */
 	u64 in_bytes;
 	u64 out_bytes;
+	struct tls_bytes tls;
 	u32 id;
 	u32 ports; /* what was last told of a socket, to notice when it changes */
 	u16 mode;
@@ -136,6 +146,47 @@ struct {
 	__type(key, u64);
 	__type(value, struct file_state);
 } files SEC(".maps");
+
+/* Functions of TLS libraries that are running, by thread. Not in thread_state: few threads need it. */
+struct tls_call {
+	u64 ts;
+	u64 sp; /* at entry: what is called from within has a lower one */
+	u64 session;
+	u64 buffer;
+	u64 count; /* where it puts how many bytes; 0: it returns that */
+	u64 function; /* enum kd_tls_function */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct tls_call);
+} tls_calls SEC(".maps");
+
+/* TLS sessions by process and address (SSL *, gnutls_session_t). LRU: one that is pushed out is
+ * known again when it next uses its socket. */
+struct tls_key {
+	u64 session;
+	u32 pid;
+	u32 pad;
+};
+
+struct tls_session {
+	u64 file; /* the socket underneath, struct file *; 0: not known */
+	u32 file_id;
+	u32 id; /* as a file of its own, as long as the socket is not known; 0: none yet */
+	struct tls_bytes bytes; /* likewise */
+	u32 is_whole; /* the handshake was seen */
+	u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct tls_key);
+	__type(value, struct tls_session);
+} tls_sessions SEC(".maps");
 
 /* TCP sockets of the target by struct sock *. */
 struct socket_state {

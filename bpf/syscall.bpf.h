@@ -151,6 +151,7 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long nr)
 				thread->file = file;
 				thread->file_id = slot->id;
 				thread->stream = slot->stream;
+				note_tls_socket(thread, slot, nr);
 			}
 			if (flags & KD_CLOSES && is_last_reference((struct file *)file)) {
 				describe_file(file, thread->file_id, regs->di,

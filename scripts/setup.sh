@@ -38,6 +38,9 @@ tests  has strace                               strace
 tests  has unzip                                unzip
 tests  has runc                                 runc
 tests  has busybox                              busybox-static
+tests  has openssl                              openssl
+tests  has curl                                 curl
+tests  has gnutls-cli                           gnutls-bin
 tests  python3 -c import\ ensurepip,venv        python3-venv
 lint   has shellcheck                           shellcheck
 LIST

@@ -8,7 +8,7 @@ use kindling_format::{
         Argument, ArgumentColumns, BlockColumns, Clock, ClockColumns, Direction, FaultColumns,
         File, FileColumns, IoUringColumns, LossColumns, MigrationColumns, Mode, OverheadColumns,
         Payload, PayloadColumns, ProcessColumns, Sample, SampleColumns, Switch, SwitchColumns,
-        Syscall, SyscallColumns, TcpColumns, ThreadColumns, Wakeup, WakeupColumns,
+        Syscall, SyscallColumns, TcpColumns, ThreadColumns, Tls, Wakeup, WakeupColumns,
     },
 };
 
@@ -35,6 +35,8 @@ const KERNEL_MODE: u8 = 1;
 const TRUNCATED: u8 = 1;
 const SOCKADDR: u8 = 2;
 const OUT: u8 = 1;
+const TLS: u8 = 2;
+const TLS_WHOLE: u8 = 4;
 const NO_SYSCALL: u16 = 0xffff;
 /// `KD_TASK_EXIT`
 const TASK_EXIT: u8 = 5;
@@ -142,6 +144,8 @@ pub(crate) struct Drain {
     paths: Option<PathMask>,
     /// What the flight recorder looks for, if it looks for anything.
     pub(crate) watch: Option<Watch>,
+    /// Processes that turned up since somebody looked, with their mappings.
+    pub(crate) newcomers: Vec<SpaceEvent>,
     stack_ids: HashMap<u64, u32>,
     /// Stacks that were sent, by the same hash.
     sent_stacks: HashSet<u64>,
@@ -331,6 +335,7 @@ impl Drain {
             .lives
             .record(&record, &mut self.batch.processes, &mut self.batch.threads);
         let batch = &mut self.batch;
+        self.newcomers.extend(space.clone());
         match space {
             // Read at once: the process may be gone when the segment is encoded.
             Some(SpaceEvent::Found { pid }) => {
@@ -386,8 +391,16 @@ impl Drain {
 
     fn payload(&mut self, bytes: &[u8]) -> Option<()> {
         let record = Record::<layout::kd_payload>::split(bytes)?;
-        let out = get!(record, kd_payload, head.flags) & OUT != 0;
-        let direction = if out { Direction::Out } else { Direction::In };
+        let flags: u8 = get!(record, kd_payload, head.flags);
+        let direction = match flags & OUT {
+            0 => Direction::In,
+            _ => Direction::Out,
+        };
+        let tls = match (flags & TLS, flags & TLS_WHOLE) {
+            (0, _) => Tls::No,
+            (_, 0) => Tls::Rest,
+            _ => Tls::Whole,
+        };
         let (file, size) = (
             get!(record, kd_payload, file),
             get!(record, kd_payload, size),
@@ -395,7 +408,11 @@ impl Drain {
         let len = get!(record, kd_payload, len) as usize;
         let mut data = record.rest.get(..len)?.to_vec();
         if let Some(mask) = &mut self.headers {
-            mask.hide(file, direction, &mut data, size > len as u64);
+            mask.hide(
+                (file, direction, tls != Tls::No),
+                &mut data,
+                size > len as u64,
+            );
         }
         let row = Payload {
             ts: get!(record, kd_payload, head.ts) as i64,
@@ -407,6 +424,7 @@ impl Drain {
             size,
             offset: get!(record, kd_payload, offset),
             data,
+            tls,
         };
         if let Some(watch) = &mut self.watch {
             let (files, lives) = (&self.files, &self.lives);

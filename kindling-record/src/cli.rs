@@ -120,6 +120,11 @@ pub(crate) struct RecordArgs {
     #[arg(long)]
     pub(crate) no_payload: bool,
 
+    /// Keep no plaintext of what TLS libraries encrypt (OpenSSL, GnuTLS); payloads of these
+    /// connections are then as they cross the network.
+    #[arg(long)]
+    pub(crate) no_tls: bool,
+
     /// Keep what is written to files with such a path, as logs: `*.log` is about the name, one with
     /// a slash about the path's end, `/var/log/*/*.log` about all of it. Standard output and
     /// standard error are kept wherever they go.

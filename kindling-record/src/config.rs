@@ -38,6 +38,8 @@ pub(crate) struct RecordConfig {
     pub(crate) duration: Option<Duration>,
     /// 0 if payloads are off.
     pub(crate) payload_bytes: u32,
+    /// Whether plaintext of TLS libraries is a payload too.
+    pub(crate) tls: bool,
     /// Which files are logs.
     pub(crate) logs: Vec<LogPattern>,
     /// Sources that are recorded beside the usual ones, or not.
@@ -123,6 +125,7 @@ impl RecordConfig {
             } else {
                 args.payload_bytes
             },
+            tls: !args.no_tls,
             logs: logs(&args.log)?,
             events: events(&args.events)?,
             limits: Limits {
@@ -151,6 +154,11 @@ impl RecordConfig {
     /// Whether this is to be made unreadable.
     pub(crate) fn hides(&self, what: Redact) -> bool {
         self.redact.contains(&what)
+    }
+
+    /// Whether TLS libraries are probed: without payloads nothing of theirs is wanted.
+    pub(crate) fn takes_plaintext(&self) -> bool {
+        self.tls && self.payload_bytes > 0
     }
 
     /// The size of each of `rings` rings.

@@ -86,6 +86,7 @@ fn trial() -> RecordConfig {
         destination: Destination::Stdout,
         duration: None,
         payload_bytes: 1024,
+        tls: true,
         logs: Vec::new(),
         events: Vec::new(),
         limits: Limits::default(),

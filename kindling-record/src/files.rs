@@ -15,6 +15,8 @@ use crate::{
 /// `KD_FILE_OPENED`, `KD_FILE_CLOSED` in `kindling.h`.
 const OPENED: u8 = 1;
 const CLOSED: u8 = 2;
+/// `KD_FILE_TLS` there.
+const TLS: u8 = 4;
 
 /// `<linux/magic.h>`
 const ANON_INODE_FS_MAGIC: u64 = 0x0904_1934;
@@ -109,6 +111,7 @@ fn keep_known(file: &mut File, before: File) {
 }
 
 fn describe(record: &Record<'_, layout::kd_file>) -> File {
+    let flags: u8 = get!(record, kd_file, head.flags);
     let mode: u32 = get!(record, kd_file, mode);
     let magic: u64 = get!(record, kd_file, magic);
     let text = record
@@ -123,6 +126,11 @@ fn describe(record: &Record<'_, layout::kd_file>) -> File {
         inode: Some(get!(record, kd_file, inode)),
         ..File::default()
     };
+    if flags & TLS != 0 {
+        file.kind = FileKind::Tls;
+        file.inode = None;
+        return file;
+    }
     if magic == ANON_INODE_FS_MAGIC {
         let name = components(text).next().unwrap_or_default();
         file.kind = anonymous_kind(&name);

@@ -40,6 +40,8 @@ mod spec;
 mod symbols;
 mod target;
 mod tcp;
+mod tls;
+mod tls_library;
 mod trigger;
 mod unwind;
 

@@ -80,7 +80,11 @@ impl MappingSource {
 #[derive(Default)]
 pub(crate) struct TargetMappings {
     source: Option<MappingSource>,
+    /// What came before the last segment was cut.
     waiting: Vec<MappedFile>,
+    /// What came since.
+    new: Vec<MappedFile>,
+    lost: u64,
 }
 
 impl TargetMappings {
@@ -93,26 +97,34 @@ impl TargetMappings {
             Ok(source) => (Some(source), Ok(())),
             Err(error) => (None, Err(error)),
         };
-        let waiting = Vec::new();
-        (Self { source, waiting }, outcome)
+        let this = Self {
+            source,
+            ..Self::default()
+        };
+        (this, outcome)
+    }
+
+    /// Shows what has arrived since the last look, of any process.
+    pub(crate) fn look(&mut self) -> &[MappedFile] {
+        let known = self.new.len();
+        if let Some(source) = &mut self.source {
+            self.lost += source.drain(|mapped| self.new.push(mapped));
+        }
+        self.new.get(known..).unwrap_or_default()
     }
 
     /// Takes what has arrived of the processes in `targets`, and how many records were lost.
     pub(crate) fn take(&mut self, targets: &BTreeSet<u32>) -> (Vec<MappedFile>, u64) {
-        let Some(source) = &mut self.source else {
-            return (Vec::new(), 0);
-        };
-        let mut new = Vec::new();
-        let lost = source.drain(|mapped| new.push(mapped));
+        self.look();
         let mut ours = std::mem::take(&mut self.waiting);
         ours.retain(|mapped| targets.contains(&mapped.pid));
-        for mapped in new {
+        for mapped in std::mem::take(&mut self.new) {
             match targets.contains(&mapped.pid) {
                 true => ours.push(mapped),
                 false => self.waiting.push(mapped),
             }
         }
-        (ours, lost)
+        (ours, std::mem::take(&mut self.lost))
     }
 }
 

@@ -4,11 +4,12 @@ use std::{
     io::Read,
     mem::MaybeUninit,
     os::fd::{AsFd, AsRawFd},
+    path::Path,
 };
 
 use anyhow::{Context, Result, anyhow};
 use libbpf_rs::{
-    Iter, Link, MapCore, MapFlags, MapHandle, MapType, OpenObject,
+    Iter, Link, MapCore, MapFlags, MapHandle, MapType, OpenObject, UprobeMultiOpts,
     skel::{OpenSkel, Skel, SkelBuilder},
 };
 use perf_event::{Builder, Counter, events::Software};
@@ -19,8 +20,9 @@ use crate::{
     io_uring,
     raw::Kind,
     skeleton::{KindlingSkel, KindlingSkelBuilder, OpenKindlingSkel},
-    sources::{Missing, PROGRAMS, SAMPLES, SourceSpec},
+    sources::{Missing, PROGRAMS, SAMPLES, SourceSpec, TLS},
     spec,
+    tls_library::{self, TlsFunction},
 };
 
 /// `PHASE_END` in `maps.bpf.h`.
@@ -71,6 +73,7 @@ impl<'obj> Probes<'obj> {
             .into_iter()
             .filter(|source| source.is_chosen(&config.events))
             .filter(|source| config.sample_hz > 0 || source.name != SAMPLES)
+            .filter(|source| config.takes_plaintext() || source.name != TLS)
             .collect();
         let [first, second] = objects;
         let (loaded, missing) = match load(first, &wanted, config, cpus) {
@@ -122,6 +125,9 @@ impl<'obj> Probes<'obj> {
         if source.name == SAMPLES {
             return self.attach_samples(config.sample_hz, cpus);
         }
+        if source.name == TLS {
+            return self.try_tls();
+        }
         let mut links = Vec::new();
         for name in source.programs {
             let link = attach_program(&self.skeleton, name)?;
@@ -151,6 +157,51 @@ impl<'obj> Probes<'obj> {
             self.samplers.push(counter);
         }
         Ok(())
+    }
+
+    /// Whether functions of a program can be probed: those of libraries are, when they are found.
+    fn try_tls(&self) -> Result<(), Missing> {
+        let myself = Path::new("/proc/self/exe");
+        let entry = tls_library::entry_point(myself)
+            .map_err(|error| Missing::explain(&error, error.raw_os_error()))?;
+        self.attach_tls(myself, Some(std::process::id()), &[entry])
+            .map(drop)
+    }
+
+    /// Probes functions of a TLS library, in one process or in all that have it mapped now or later,
+    /// until the links are dropped.
+    ///
+    /// # Errors
+    /// If the file cannot be probed.
+    pub(crate) fn attach_tls(
+        &self,
+        path: &Path,
+        pid: Option<u32>,
+        functions: &[TlsFunction],
+    ) -> Result<[Link; 2], Missing> {
+        let attach = |program: &str, retprobe: bool| {
+            let functions = functions
+                .iter()
+                .filter(|function| !retprobe || function.returns());
+            let (offsets, cookies) = functions
+                .map(|function| (function.offset, function.does as u64))
+                .unzip();
+            let options = UprobeMultiOpts {
+                offsets,
+                cookies,
+                retprobe,
+                ..Default::default()
+            };
+            let pid = pid.map_or(-1, |pid| pid as i32);
+            let programs = self.skeleton.object().progs_mut();
+            let mut programs = programs.filter(|found| found.name() == program);
+            let program = programs.next().ok_or_else(|| no_program(program))?;
+            program
+                .attach_uprobe_multi_with_opts(pid, path, "", options)
+                .map_err(explain)
+        };
+        // What returns must have been entered.
+        Ok([attach("tls_return", true)?, attach("tls_enter", false)?])
     }
 
     /// Says when recording begins: the time of syscalls that are found in flight.
@@ -463,12 +514,13 @@ fn create_rings(config: &RecordConfig, cpus: &Cpus) -> libbpf_rs::Result<Vec<Map
 fn attach_program(skeleton: &KindlingSkel<'_>, name: &str) -> Result<Link, Missing> {
     let mut programs = skeleton.object().progs_mut();
     let Some(program) = programs.find(|program| program.name() == name) else {
-        return Err(Missing::explain(
-            &format!("the BPF object has no program {name}"),
-            None,
-        ));
+        return Err(no_program(name));
     };
     program.attach().map_err(explain)
+}
+
+fn no_program(name: &str) -> Missing {
+    Missing::explain(&format!("the BPF object has no program {name}"), None)
 }
 
 fn sampler(cpu: usize, hz: u32) -> std::io::Result<Counter> {

@@ -74,16 +74,20 @@ enum Place {
     Within { kept: bool },
 }
 
+/// What the bytes of a stream have in common: the file, the direction, and whether they are plaintext
+/// of TLS.
+type StreamKey = (u32, Direction, bool);
+
 /// Follows the heads of HTTP/1 messages, which may come in pieces.
 #[derive(Debug, Default)]
 pub(crate) struct HeaderMask {
-    heads: HashMap<(u32, Direction), Place>,
+    heads: HashMap<StreamKey, Place>,
 }
 
 impl HeaderMask {
-    /// Hides the values in what moved through a file. `is_cut` says that more was moved.
-    pub(crate) fn hide(&mut self, file: u32, way: Direction, data: &mut [u8], is_cut: bool) {
-        let mut place = self.heads.remove(&(file, way));
+    /// Hides the values in what moved through a stream. `is_cut` says that more was moved.
+    pub(crate) fn hide(&mut self, stream: StreamKey, data: &mut [u8], is_cut: bool) {
+        let mut place = self.heads.remove(&stream);
         for line in data.split_inclusive_mut(|&byte| byte == b'\n') {
             place = match place {
                 None if is_start(line) => {
@@ -110,7 +114,7 @@ impl HeaderMask {
             true => Place::Within { kept: false },
             false => place,
         });
-        self.heads.extend(place.map(|place| ((file, way), place)));
+        self.heads.extend(place.map(|place| (stream, place)));
     }
 }
 
@@ -179,7 +183,7 @@ mod tests {
         let mut mask = HeaderMask::default();
         let hide = |piece: &&str| {
             let mut data = piece.as_bytes().to_vec();
-            mask.hide(1, Direction::In, &mut data, false);
+            mask.hide((1, Direction::In, false), &mut data, false);
             String::from_utf8(data).unwrap()
         };
         assert_eq!(pieces.iter().map(hide).collect::<Vec<_>>(), expect);
@@ -230,14 +234,16 @@ mod tests {
     fn behind_bytes_that_were_not_kept_the_head_goes_on() {
         let mut mask = HeaderMask::default();
         let mut first = b"GET / HTTP/1.1\r\n".to_vec();
-        mask.hide(1, Direction::In, &mut first, true);
+        mask.hide((1, Direction::In, false), &mut first, true);
         let mut second = b"secret\r\nHost: h\r\nX: y\r\n\r\n".to_vec();
-        mask.hide(1, Direction::In, &mut second, false);
+        mask.hide((1, Direction::In, false), &mut second, false);
         assert_eq!(second, b"xxxxxx\r\nHost: h\r\nX: x\r\n\r\n");
-        // The other direction is another stream.
-        let mut other = b"secret\r\n".to_vec();
-        mask.hide(1, Direction::Out, &mut other, false);
-        assert_eq!(other, b"secret\r\n");
+        // The other direction is another stream, and so is what goes through TLS.
+        for stream in [(1, Direction::Out, false), (1, Direction::In, true)] {
+            let mut other = b"secret\r\n".to_vec();
+            mask.hide(stream, &mut other, false);
+            assert_eq!(other, b"secret\r\n");
+        }
     }
 
     #[test]

@@ -37,8 +37,9 @@ use crate::{
     parts::PartPlan,
     privileges,
     probes::{Attached, Probes, TargetKind},
-    sources::{MAPPINGS, Missing},
+    sources::{MAPPINGS, Missing, TLS},
     target::{Chosen, Target},
+    tls::TlsProbes,
 };
 
 /// A round that finds more than this part of a ring full is followed by the next at once.
@@ -101,6 +102,10 @@ pub(crate) fn run(config: &RecordConfig, signals: &Signals) -> Result<Outcome> {
     let mut objects = [MaybeUninit::uninit(), MaybeUninit::uninit()];
     let (probes, attached) = Probes::attach(&mut objects, config, &cpus)?;
     let (mappings, mapping_source) = open_mappings(&cpus);
+    let has_tls = attached
+        .iter()
+        .any(|(source, outcome)| source.name == TLS && outcome.is_ok());
+    let tls = has_tls.then(|| TlsProbes::start(&config.target, &probes));
     let sources = to_sources(attached, mapping_source);
     let start = clocks::now();
     let header = header(config, &cpus, start, sources.clone());
@@ -116,6 +121,7 @@ pub(crate) fn run(config: &RecordConfig, signals: &Signals) -> Result<Outcome> {
         config,
         probes,
         mappings,
+        tls,
         encoder,
         way,
         account: Account::new(start.monotonic_ns, &drain),
@@ -194,6 +200,7 @@ struct Session<'a, 'obj> {
     ring_bytes: u64,
     probes: Probes<'obj>,
     mappings: TargetMappings,
+    tls: Option<TlsProbes>,
     encoder: Encoder,
     way: Way,
     drain: Rc<RefCell<Drain>>,
@@ -226,6 +233,7 @@ impl Session<'_, '_> {
         let reason = loop {
             let busy = self.round();
             self.probes.find_joined()?;
+            self.look_for_tls();
             if !self.keep_up()? {
                 break match self.encoder.is_full() {
                     true => "disk full",
@@ -491,6 +499,16 @@ impl Session<'_, '_> {
             .lose(None, MAPPINGS, "perf ring full", lost, now);
     }
 
+    /// Probes the TLS libraries that processes of the target have mapped.
+    fn look_for_tls(&mut self) {
+        let mut drain = self.drain.borrow_mut();
+        let newcomers = std::mem::take(&mut drain.newcomers);
+        if let Some(tls) = &mut self.tls {
+            let mapped = self.mappings.look();
+            tls.look(&self.probes, &newcomers, mapped, &drain.lives.targets);
+        }
+    }
+
     fn read_meter(&mut self, now_ns: i64) {
         let cause = self.shedder.cause();
         let written = self.encoder.written_bytes();
@@ -505,6 +523,7 @@ impl Session<'_, '_> {
     ) -> Result<Outcome> {
         self.probes.stop();
         let end = clocks::now();
+        self.tls = None;
         self.probes.end()?;
         while self.rings.consume_raw_n(ROUND) > 0 && self.cut_if_full() {}
         let exit_status = command.and_then(RunningCommand::wait_status);

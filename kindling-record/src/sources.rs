@@ -17,7 +17,7 @@ pub(crate) struct SourceSpec {
 
 /// All sources that are BPF programs, in the order in which they are attached: lives first, so that
 /// no thread is born unseen, samples last, so that they do not see the others being attached.
-pub(crate) const PROGRAMS: [SourceSpec; 14] = [
+pub(crate) const PROGRAMS: [SourceSpec; 15] = [
     SourceSpec {
         name: "processes",
         programs: &[
@@ -48,6 +48,13 @@ pub(crate) const PROGRAMS: [SourceSpec; 14] = [
         name: "syscalls",
         programs: &["sys_enter", "sys_exit"],
         gives: "syscalls, files, payloads",
+        required: false,
+        optional: false,
+    },
+    SourceSpec {
+        name: TLS,
+        programs: &["tls_enter", "tls_return"],
+        gives: "plaintext of OpenSSL and GnuTLS",
         required: false,
         optional: false,
     },
@@ -135,6 +142,8 @@ pub(crate) const PROGRAMS: [SourceSpec; 14] = [
     },
 ];
 
+/// The name of the source of plaintext.
+pub(crate) const TLS: &str = "tls";
 /// The name of the source of stack samples.
 pub(crate) const SAMPLES: &str = "samples";
 /// The name of the source of executable mappings.

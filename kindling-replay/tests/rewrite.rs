@@ -308,6 +308,7 @@ fn host(name: &str, start_ns: i64, wall_ns: i64, sends_first: bool, at: [i64; 2]
             size: data.len() as u64,
             offset: 0,
             data: data.to_vec(),
+            ..Payload::default()
         });
         calls.push(Syscall {
             ts,

@@ -52,6 +52,7 @@ fn moved(
         size: data.len() as u64,
         offset,
         data: data.into(),
+        ..Payload::default()
     }
 }
 
@@ -118,6 +119,68 @@ fn known(payloads: Vec<Payload>) -> Vec<u8> {
         .with(switches(), SwitchColumns::push)
         .with([wakeup], WakeupColumns::push);
     capture(vec![segment])
+}
+
+/// The same requests through TLS: their plaintext, and what crosses the sockets meanwhile.
+fn through_tls() -> Vec<Payload> {
+    let plain = payloads().into_iter().map(|row| Payload {
+        tls: Tls::Whole,
+        ..row
+    });
+    let mut rows: Vec<Payload> = plain.collect();
+    // A handshake first, so that offsets differ, and a record around each message.
+    let mut offsets = [[100, 100], [100, 100]];
+    for row in payloads() {
+        let offset = &mut offsets[row.file as usize - 1][row.direction as usize];
+        let data: Vec<u8> = row.data.iter().map(|byte| byte ^ 0xa5).collect();
+        rows.push(Payload {
+            ts: row.ts + 1,
+            dur: row.dur - 2,
+            size: data.len() as u64 + 5,
+            offset: *offset,
+            data: [&b"\x17\x03\x03\0\0"[..], &data].concat(),
+            ..row
+        });
+        *offset += data.len() as u64 + 5;
+    }
+    rows
+}
+
+#[test]
+fn requests_through_tls_are_read_from_the_plaintext() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path(), &known(payloads()));
+    let plain = json(&["rpcs", path.to_str().unwrap(), "--sort", "start"]);
+    let path = file(dir.path(), &known(through_tls()));
+    let path = path.to_str().unwrap();
+    let mut tls = json(&["rpcs", path, "--sort", "start"]);
+    for list in ["rows", "endpoints"] {
+        for row in tls["rpcs"][list].as_array_mut().unwrap() {
+            assert_eq!(row["tls"].take(), true);
+            row["tls"] = false.into();
+        }
+    }
+    assert_eq!(tls["rpcs"], plain["rpcs"]);
+    // Flows count what crossed the sockets: two requests and a response, each with a record's head.
+    let flow = &json(&["flows", path])["flows"]["rows"][0];
+    assert_eq!(
+        (&flow["protocol"], &flow["tls"]),
+        (&"http".into(), &true.into())
+    );
+    let sent = 100 + 2 * (GET.len() as u64 + 5);
+    let received = 100 + OK.len() as u64 + 5;
+    assert_eq!(
+        (&flow["request_bytes"], &flow["response_bytes"]),
+        (&sent.into(), &received.into())
+    );
+    let lines = text(&["rpc", path, "r1"]);
+    assert!(
+        lines.contains("http+tls GET /a") && lines.contains("GET /a?b=1 HTTP/1.1"),
+        "{lines}"
+    );
+    let events = ["events", path, "--where", "payload.tls != no"];
+    let lines = text(&events);
+    assert_eq!(lines.matches("of plaintext").count(), 6, "{lines}");
 }
 
 #[test]

@@ -37,6 +37,7 @@ fn bytes(ts: i64, file: u32, direction: Direction, offset: u64, data: &str) -> P
         size: data.len() as u64,
         offset,
         data: data.into(),
+        ..Payload::default()
     }
 }
 

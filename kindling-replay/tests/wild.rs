@@ -267,6 +267,7 @@ fn events(r: &mut Random, segment: Segment) -> Segment {
         size: r.big(),
         offset: r.big(),
         data: b"GET / HTTP/1.1\r\n\r\n2026-01-31 12:00:00 a\n\xff".to_vec(),
+        tls: [Tls::No, Tls::Rest, Tls::Whole][r.below(3) as usize],
     });
     let payloads: Vec<Payload> = payloads.collect();
     segment

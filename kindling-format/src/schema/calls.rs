@@ -66,29 +66,34 @@ table! {
     /// Bytes that a syscall moved through a socket, pipe or terminal, or wrote to a log (a file that
     /// is a program's standard output or error, or that was named). It belongs to the syscall
     /// with the same (`tid`, `ts`); `sendmmsg` and `recvmmsg` have one for each message, in their
-    /// order. Bytes that the kernel moved by itself (`sendfile`, `splice`, `tee`,
+    /// order. With `tls`, plaintext that a call of a TLS library took or gave: it belongs to no
+    /// syscall, and the syscalls of its thread between `ts` and `ts + dur` are the library's own. Bytes that the kernel moved by itself (`sendfile`, `splice`, `tee`,
     /// `copy_file_range`) have a row without `data` for each of both files, of whatever kind.
     Payload, PayloadColumns, PayloadViews = "payloads",
     sort(file, direction, ts), span |r| Some((r.ts, r.ts.saturating_add(r.dur))), pid |r| Some(r.pid),
     {
-        /// When the syscall was entered.
+        /// When the syscall, or the function of the TLS library, was entered.
         ts: i64, Delta;
-        /// How long the syscall took: received bytes were there at `ts + dur`.
+        /// How long that took: received bytes were there at `ts + dur`.
         dur: i64, Split;
         /// The process.
         pid: u32, Dict;
         /// The thread.
         tid: u32, Dict;
-        /// The open file.
+        /// The open file; of plaintext the socket that the library used, or the session itself
+        /// (kind `tls` in `files`).
         file: u32, Dict;
         /// Which way the bytes went.
         direction: Direction, Dict;
-        /// How many bytes the syscall moved.
+        /// How many bytes the call moved.
         size: u64, Dict;
-        /// How many bytes this file had moved in this direction before, since it was first seen.
+        /// How many bytes this file had moved in this direction before, since it was first seen;
+        /// plaintext and what the syscalls moved are counted apart.
         offset: u64, Delta;
         /// The first bytes of them, up to the recorder's limit.
         data: Vec<u8>, Plain;
+        /// Whether it is plaintext of a TLS session.
+        tls: Tls, Dict;
     }
 }
 

@@ -57,6 +57,23 @@ words! {
         IoUring = "io_uring",
         /// Another file without an inode of its own; `path` has the kernel's name for it.
         Anon = "anon",
+        /// No file, but a TLS session whose socket is not known, because its program carries the
+        /// encrypted bytes between library and socket (memory BIOs). Only `payloads` refer to it.
+        Tls = "tls",
+    }
+}
+
+words! {
+    /// Whether bytes are plaintext of a TLS session, and since when that was followed.
+    Tls {
+        /// They are what a syscall moved.
+        #[default]
+        No = "no",
+        /// Plaintext of a session that was there before it, or its library, was watched.
+        Rest = "rest",
+        /// Plaintext of a session that was watched from its handshake on: nothing came before what
+        /// `offset` counts.
+        Whole = "whole",
     }
 }
 

@@ -6,7 +6,7 @@ use kindling_format::{
     CaptureWriter, EncodedMember, Header, Summary,
     schema::{
         Argument, Clock, Direction, File, FileKind, Frame, Loss, Mapping, Mode, Overhead, Payload,
-        Process, Sample, Stack, Switch, Symbol, Syscall, Table, Thread, Wakeup,
+        Process, Sample, Stack, Switch, Symbol, Syscall, Table, Thread, Tls, Wakeup,
     },
 };
 
@@ -103,6 +103,7 @@ pub fn members(ts: i64) -> Vec<EncodedMember> {
         size: 27,
         offset: n as u64 / 2 * 27,
         data: format!("*2\r\n$3\r\nGET\r\n$8\r\nkey:{n:04}\r\n").into_bytes(),
+        tls: if n % 3 == 0 { Tls::Whole } else { Tls::No },
     };
     let switch = |n: i64| Switch {
         ts: ts + n * 911,

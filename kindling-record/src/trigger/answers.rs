@@ -23,6 +23,8 @@ const EPHEMERAL: u16 = 32_768;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bytes<'a> {
     pub(super) file: u32,
+    /// Whether they are plaintext of TLS, beside which the encrypted bytes cross the same file.
+    pub(super) is_plaintext: bool,
     pub(super) pid: u32,
     pub(super) tid: u32,
     pub(super) direction: Direction,
@@ -107,7 +109,8 @@ struct Stream {
 /// The talks of all connections.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
-    talks: HashMap<u32, Talk>,
+    /// By file, and whether it is the plaintext there.
+    talks: HashMap<(u32, bool), Talk>,
 }
 
 impl Answers {
@@ -117,10 +120,11 @@ impl Answers {
         bytes: &Bytes<'_>,
         describe: impl FnOnce() -> Option<&'f File>,
     ) -> Option<Answered> {
-        let talk = match self.talks.get_mut(&bytes.file) {
+        let key = (bytes.file, bytes.is_plaintext);
+        let talk = match self.talks.get_mut(&key) {
             Some(talk) => talk,
             // A file that is not known yet is looked at the next time.
-            None => self.talks.entry(bytes.file).or_insert(talk_of(describe()?)),
+            None => self.talks.entry(key).or_insert(talk_of(describe()?)),
         };
         match talk {
             Talk::Other => None,
@@ -131,7 +135,9 @@ impl Answers {
 
     /// The file is closed: nobody waits for an answer there any more.
     pub(super) fn close(&mut self, file: u32) {
-        self.talks.remove(&file);
+        for is_plaintext in [false, true] {
+            self.talks.remove(&(file, is_plaintext));
+        }
     }
 
     /// The oldest request from before `before_ns` that `is_meant` and was not told yet, and how many
@@ -175,7 +181,7 @@ impl Talk {
 
 fn talk_of(file: &File) -> Talk {
     match file.kind {
-        FileKind::Tcp | FileKind::Unix => Talk::Stream(Stream {
+        FileKind::Tcp | FileKind::Unix | FileKind::Tls => Talk::Stream(Stream {
             asks: asks(file),
             ..Stream::default()
         }),
@@ -285,6 +291,7 @@ mod tests {
         ) -> Option<(i64, String)> {
             let bytes = Bytes {
                 file: 1,
+                is_plaintext: false,
                 pid: 7,
                 tid: 8,
                 direction,

@@ -11,7 +11,7 @@ mod sniff;
 
 use kindling_format::{
     header::Dump,
-    schema::{File, Payload, Syscall},
+    schema::{File, Payload, Syscall, Tls},
 };
 
 pub(crate) use expr::Trigger;
@@ -126,6 +126,7 @@ impl Watch {
         }
         let bytes = Bytes {
             file: row.file,
+            is_plaintext: row.tls != Tls::No,
             pid: row.pid,
             tid: row.tid,
             direction: row.direction,
@@ -392,6 +393,35 @@ mod tests {
             ..Payload::default()
         };
         watch.payload(&row, &OneFile(socket));
+    }
+
+    #[test]
+    fn an_answer_through_tls_is_that_of_the_plaintext() {
+        let mut watch = watch(&["http:5xx"]);
+        let socket = || File {
+            kind: FileKind::Tcp,
+            ..File::default()
+        };
+        // The library moves encrypted bytes within its calls: their rows come first.
+        let rows = [
+            (1, Direction::Out, Tls::No, &b"\x17\x03\x03\x01"[..]),
+            (1, Direction::Out, Tls::Whole, b"GET /a HTTP/1.1\r\n"),
+            (5, Direction::In, Tls::No, b"\x17\x03\x03\x02"),
+            (5, Direction::In, Tls::Whole, b"HTTP/1.1 503 No\r\n"),
+        ];
+        for (ts, direction, tls, data) in rows {
+            let row = Payload {
+                ts,
+                direction,
+                tls,
+                data: data.to_vec(),
+                ..Payload::default()
+            };
+            watch.payload(&row, &OneFile(socket()));
+        }
+        let (trigger, what) = fired(&mut watch).unwrap();
+        assert_eq!(trigger, "http:5xx");
+        assert!(what.contains("GET /a") && what.contains("503"), "{what}");
     }
 
     #[test]

@@ -23,4 +23,5 @@ mod switches;
 mod syscalls;
 mod targets;
 mod tcp;
+mod tls;
 mod waits;

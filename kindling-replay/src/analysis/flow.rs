@@ -43,6 +43,8 @@ pub struct FlowsReport {
 pub struct FlowRow {
     /// `http`, `redis`, or what carries bytes that are neither: `tcp`, `udp`, `unix`, `pipe`.
     pub protocol: String,
+    /// Whether it went through TLS whose plaintext was recorded. Bytes are those of the connection.
+    pub tls: bool,
     /// Who connected; the writer of a pipe.
     pub client: Party,
     /// Who was connected to; the reader of a pipe.
@@ -148,6 +150,7 @@ pub fn report(
             std::cmp::Reverse(bytes),
             parties,
             flow.protocol.clone(),
+            flow.tls,
             flow.address.clone(),
         )
     });
@@ -180,9 +183,10 @@ struct Link<'a> {
     client: Option<&'a File>,
     server: Option<&'a File>,
     protocol: String,
+    tls: bool,
 }
 
-type Key = (String, Party, Party, Option<String>);
+type Key = (String, bool, Party, Party, Option<String>);
 
 impl<'a> View<'a> {
     /// The flows, and to which of them each file belongs.
@@ -194,6 +198,7 @@ impl<'a> View<'a> {
             for flow in self.flows_of(&link, &by_file) {
                 let key = (
                     flow.protocol.clone(),
+                    flow.tls,
                     flow.client.clone(),
                     flow.server.clone(),
                     flow.address.clone(),
@@ -238,10 +243,15 @@ impl<'a> View<'a> {
                 Role::Server => (peer, Some(file)),
             };
             let protocol = known.map_or(file.kind.to_string(), |(_, name, _)| name.to_owned());
+            let ends = [Some(file), peer].into_iter().flatten();
+            let tls = ends
+                .filter_map(|end| streams.get(&end.id))
+                .any(|stream| stream.tls);
             links.push(Link {
                 client,
                 server,
                 protocol,
+                tls,
             });
         }
         links
@@ -330,6 +340,7 @@ impl<'a> View<'a> {
         let span = |at: fn(&Traffic) -> i64| moved.clone().map(move |user| at(&user.traffic));
         FlowRow {
             protocol: link.protocol.clone(),
+            tls: link.tls,
             client: self.party(
                 client,
                 link.server.and_then(|file| file.remote_address.as_deref()),

@@ -72,6 +72,8 @@ pub struct RpcRow {
     pub id: String,
     /// The protocol.
     pub protocol: &'static str,
+    /// Whether it went through TLS, and was read from the plaintext.
+    pub tls: bool,
     /// The operation; `?` if the request's bytes were not recorded.
     pub endpoint: String,
     /// `ok`, `error`, `no_answer`, `one_way` (none is given) or `unknown` (none was recorded).
@@ -113,10 +115,12 @@ pub struct EndRow {
 }
 
 /// All requests for one operation.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct EndpointRow {
     /// The protocol.
     pub protocol: &'static str,
+    /// Whether they went through TLS.
+    pub tls: bool,
     /// The operation.
     pub endpoint: String,
     /// How many there are.
@@ -232,6 +236,7 @@ impl Described<'_> {
         RpcRow {
             id: id(index),
             protocol: call.protocol,
+            tls: call.tls,
             endpoint: call.endpoint().to_owned(),
             outcome: word(call.outcome()),
             error: seen
@@ -328,22 +333,28 @@ pub fn remote(file: &File) -> Option<String> {
 }
 
 fn endpoints(rows: &[RpcRow]) -> Vec<EndpointRow> {
-    let mut groups: BTreeMap<(&'static str, &str), Vec<&RpcRow>> = BTreeMap::new();
+    let mut groups: BTreeMap<(&'static str, bool, &str), Vec<&RpcRow>> = BTreeMap::new();
     for row in rows {
         groups
-            .entry((row.protocol, &row.endpoint))
+            .entry((row.protocol, row.tls, &row.endpoint))
             .or_default()
             .push(row);
     }
     let mut rows: Vec<EndpointRow> = groups
         .into_iter()
-        .map(|((protocol, endpoint), rows)| endpoint_row(protocol, endpoint, &rows))
+        .map(|((protocol, tls, endpoint), rows)| EndpointRow {
+            protocol,
+            tls,
+            endpoint: endpoint.to_owned(),
+            ..timed(&rows)
+        })
         .collect();
     rows.sort_by_key(|row| std::cmp::Reverse(row.total_ns));
     rows
 }
 
-fn endpoint_row(protocol: &'static str, endpoint: &str, rows: &[&RpcRow]) -> EndpointRow {
+/// How often requests were made, and how long they took.
+fn timed(rows: &[&RpcRow]) -> EndpointRow {
     let count = |outcome| rows.iter().filter(|row| row.outcome == outcome).count() as u64;
     let answered = rows
         .iter()
@@ -355,8 +366,6 @@ fn endpoint_row(protocol: &'static str, endpoint: &str, rows: &[&RpcRow]) -> End
     let is_timed = latencies.count() > 0;
     let per_mille = |most| is_timed.then(|| latencies.per_mille_ns(most));
     EndpointRow {
-        protocol,
-        endpoint: endpoint.to_owned(),
         count: rows.len() as u64,
         errors: count("error"),
         no_answer: count("no_answer"),
@@ -366,6 +375,7 @@ fn endpoint_row(protocol: &'static str, endpoint: &str, rows: &[&RpcRow]) -> End
         p99_ns: per_mille(990),
         max_ns: is_timed.then(|| latencies.max_ns()),
         total_ns: latencies.total_ns(),
+        ..EndpointRow::default()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kindling_format::schema::{Direction, Payload, Syscall};
+use kindling_format::schema::{Direction, Payload, Syscall, Tls};
 use serde::Serialize;
 
 use crate::{
@@ -491,7 +491,8 @@ fn lines(context: &Context, call: &Call) -> [Option<String>; 2] {
         let holds = |row: &Payload| {
             let begins = row.offset <= span.start
                 && span.start < row.offset.saturating_add(row.data.len() as u64);
-            row.file == file && row.direction == direction && begins
+            let is_plaintext = row.tls != Tls::No;
+            row.file == file && row.direction == direction && is_plaintext == call.tls && begins
         };
         let moment = Window {
             from: span.first.ts,

@@ -32,6 +32,8 @@ const ALIGN_SERVER: usize = 256;
 pub struct Call {
     /// The protocol.
     pub protocol: &'static str,
+    /// Whether it went through TLS.
+    pub tls: bool,
     /// What the client saw, with its file; `None` if that end was not recorded.
     pub client: Option<(u32, Exchange)>,
     /// What the server saw, likewise.
@@ -228,17 +230,15 @@ fn one_sided(stream: Stream, calls: &mut Vec<Call>) {
     };
     for exchange in stream.exchanges {
         let end = Some((stream.file, exchange));
-        calls.push(match role {
-            Role::Client => Call {
-                protocol,
-                client: end,
-                server: None,
-            },
-            Role::Server => Call {
-                protocol,
-                client: None,
-                server: end,
-            },
+        let (client, server) = match role {
+            Role::Client => (end, None),
+            Role::Server => (None, end),
+        };
+        calls.push(Call {
+            protocol,
+            tls: stream.tls,
+            client,
+            server,
         });
     }
 }
@@ -250,12 +250,14 @@ fn pair(a: Stream, b: Stream, calls: &mut Vec<Call>) {
     };
     let protocol = client.protocol.map_or("", |(name, _)| name);
     let from_start = client.from_start && server.from_start;
+    let tls = client.tls || server.tls;
     let partners = partners(&client.exchanges, &server.exchanges, from_start);
     let mut served: Vec<Option<Exchange>> = server.exchanges.into_iter().map(Some).collect();
     for (exchange, partner) in client.exchanges.into_iter().zip(partners) {
         let server_end = partner.and_then(|at| served.get_mut(at)?.take());
         calls.push(Call {
             protocol,
+            tls,
             client: Some((client.file, exchange)),
             server: server_end.map(|exchange| (server.file, exchange)),
         });
@@ -263,6 +265,7 @@ fn pair(a: Stream, b: Stream, calls: &mut Vec<Call>) {
     for exchange in served.into_iter().flatten() {
         calls.push(Call {
             protocol,
+            tls,
             client: None,
             server: Some((server.file, exchange)),
         });
@@ -387,6 +390,7 @@ mod tests {
             exchanges,
             doubts: Doubts::default(),
             from_start,
+            tls: false,
             traffic: BTreeMap::new(),
         };
         let mut calls = Vec::new();

@@ -197,6 +197,7 @@ mod tests {
         let end_of = |exchange| Some((1, exchange));
         let call = Call {
             protocol: "http",
+            tls: false,
             client: client.and_then(end_of),
             server: server.and_then(end_of),
         };

@@ -2,7 +2,7 @@
 
 use kindling_format::{
     column::EnumColumn,
-    schema::{Direction, FileKind, Mode},
+    schema::{Direction, FileKind, Mode, Tls},
 };
 
 use crate::model::slice::Reason;
@@ -280,6 +280,8 @@ fields! {
         "how many bytes the file had moved in this direction before";
     "payload.data" PayloadData: Type::Bytes, PAYLOAD,
         "the bytes, as far as they were recorded";
+    "payload.tls" PayloadTls: Type::Word(words::<Tls>), PAYLOAD,
+        "whether they are plaintext of a TLS session, and of one that was seen from its start";
     "switch.prev" SwitchPrev: Type::Number, SWITCH,
         "the thread that left the CPU; 0 is the idle task";
     "switch.next" SwitchNext: Type::Number, SWITCH,

@@ -195,6 +195,7 @@ impl<'a> Details<'a> {
             Field::PayloadDirection => word(payload.map(|row| row.direction.to_string())),
             Field::PayloadSize => Fact::number(payload.map(|row| row.size)),
             Field::PayloadOffset => Fact::number(payload.map(|row| row.offset)),
+            Field::PayloadTls => word(payload.map(|row| row.tls.to_string())),
             Field::PayloadData => payload.map_or(Fact::Absent, |row| Fact::Bytes(&row.data)),
             Field::SwitchPrev => Fact::number(switch.map(|row| row.prev_tid)),
             Field::SwitchNext => Fact::number(switch.map(|row| row.next_tid)),

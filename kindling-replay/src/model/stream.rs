@@ -4,10 +4,13 @@
 //! Payload rows come segment by segment, and within a segment by file. A row can come a segment late,
 //! because the rings of two CPUs are not drained at the same moment; so rows are held for one segment
 //! and then released in the order of time. Memory follows the rows that are held, and what is found.
+//!
+//! What goes through TLS is recorded twice: as plaintext, and encrypted on its way through the socket. Both
+//! are followed apart; messages are those of the plaintext, and the traffic is what crossed the socket.
 
 use std::{collections::BTreeMap, mem};
 
-use kindling_format::schema::{Direction, File, FileKind, Payload};
+use kindling_format::schema::{Direction, File, FileKind, Payload, Tls};
 use rayon::prelude::*;
 
 use crate::{
@@ -34,6 +37,8 @@ pub struct Stream {
     pub doubts: Doubts,
     /// Whether the offsets count from the connection's first byte.
     pub from_start: bool,
+    /// Whether its messages were read from the plaintext of a TLS session.
+    pub tls: bool,
     /// What threads received from the file and sent to it, by tid.
     pub traffic: BTreeMap<u32, Traffic>,
 }
@@ -57,7 +62,7 @@ pub struct Traffic {
 pub fn load(context: &Context, catalog: &Catalog, connections: &Connections) -> Vec<Stream> {
     let window = context.selection.window;
     let is_piece = !context.capture.header().recording.is_empty();
-    let mut readers: BTreeMap<u32, Reader> = BTreeMap::new();
+    let mut readers: BTreeMap<(u32, bool), Reader> = BTreeMap::new();
     // A row is late by at most one segment: release what is older than the segment before.
     let (mut before, mut latest) = (i64::MIN, i64::MIN);
     scan::segments(
@@ -68,11 +73,16 @@ pub fn load(context: &Context, catalog: &Catalog, connections: &Connections) -> 
             before = latest;
             latest = rows.iter().map(moment).fold(latest, i64::max);
             for row in rows {
+                let is_plaintext = row.tls != Tls::No;
                 let new = || {
                     let file = catalog.files.get(&row.file);
-                    Reader::new(file, row.file, connections, is_piece)
+                    match is_plaintext {
+                        true => Reader::of_plaintext(file, row.file, connections),
+                        false => Reader::new(file, row.file, connections, is_piece),
+                    }
                 };
-                readers.entry(row.file).or_insert_with(new).hold(row);
+                let key = (row.file, is_plaintext);
+                readers.entry(key).or_insert_with(new).hold(row);
             }
             let released = readers.par_iter_mut();
             context
@@ -81,12 +91,25 @@ pub fn load(context: &Context, catalog: &Catalog, connections: &Connections) -> 
         },
     );
     let readers: Vec<Reader> = readers.into_values().collect();
-    context.pool.install(|| {
+    let streams: Vec<Stream> = context.pool.install(|| {
         readers
             .into_par_iter()
             .map(|reader| reader.finish(window))
             .collect()
-    })
+    });
+    let mut by_file: BTreeMap<u32, Stream> = BTreeMap::new();
+    for stream in streams {
+        let stream = match by_file.remove(&stream.file) {
+            // The plaintext comes second.
+            Some(encrypted) => Stream {
+                traffic: encrypted.traffic,
+                ..stream
+            },
+            None => stream,
+        };
+        by_file.insert(stream.file, stream);
+    }
+    by_file.into_values().collect()
 }
 
 /// When the bytes of a row crossed the boundary between the process and the kernel: what was sent left
@@ -103,6 +126,7 @@ struct Reader {
     file: u32,
     /// Whether it can carry requests and responses at all.
     conversational: bool,
+    is_plaintext: bool,
     role: Option<Role>,
     opened: bool,
     closed: bool,
@@ -129,6 +153,7 @@ impl Reader {
                         | FileKind::Netlink
                 )
             ),
+            is_plaintext: false,
             role: connections.role(id),
             opened: file.is_some_and(|file| file.open_ts.is_some()),
             closed: file.is_some_and(|file| file.close_ts.is_some()),
@@ -143,7 +168,17 @@ impl Reader {
         }
     }
 
+    /// Of the plaintext of a TLS session: its rows say whether they count from the first byte.
+    fn of_plaintext(file: Option<&File>, id: u32, connections: &Connections) -> Self {
+        Self {
+            is_plaintext: true,
+            opened: false,
+            ..Self::new(file, id, connections, true)
+        }
+    }
+
     fn hold(&mut self, row: Payload) {
+        self.opened |= row.tls == Tls::Whole;
         self.held.push(row);
     }
 
@@ -225,6 +260,7 @@ impl Reader {
         if let Some(&protocol) = PROTOCOLS.iter().find(begins) {
             let [received, sent] = self.seen;
             let responses = match row.direction {
+                _ if from_start => Some(0),
                 Direction::In => sent,
                 Direction::Out => received,
             };
@@ -275,6 +311,7 @@ impl Reader {
             exchanges,
             doubts,
             from_start,
+            tls: self.is_plaintext,
             traffic: self.traffic,
         }
     }
@@ -349,5 +386,38 @@ mod tests {
         assert_eq!(stream.protocol, Some(("redis", Role::Server)));
         assert_eq!(stream.exchanges.len(), 1);
         assert!(stream.from_start);
+    }
+
+    /// The plaintext of a session that was joined at `ts` 10, in one request and its answer.
+    fn plaintext(tls: Tls) -> Stream {
+        let file = File {
+            id: 1,
+            kind: FileKind::Tcp,
+            open_ts: Some(0),
+            ..File::default()
+        };
+        let mut reader = Reader::of_plaintext(Some(&file), 1, &Connections::default());
+        let (get, ok) = ("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n");
+        for (direction, ts, data) in [(Direction::Out, 10, get), (Direction::In, 20, ok)] {
+            reader.hold(Payload {
+                tls,
+                ..row(direction, ts, 0, data)
+            });
+        }
+        reader.finish(ALL)
+    }
+
+    #[test]
+    fn plaintext_begins_where_its_session_did() {
+        for (tls, from_start) in [(Tls::Whole, true), (Tls::Rest, false)] {
+            let stream = plaintext(tls);
+            assert_eq!(stream.protocol, Some(("http", Role::Client)));
+            assert_eq!((stream.tls, stream.from_start), (true, from_start));
+            let exchange = &stream.exchanges[0];
+            assert_eq!(
+                (exchange.status, exchange.inferred),
+                (Some(204), !from_start)
+            );
+        }
     }
 }

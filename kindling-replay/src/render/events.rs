@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use kindling_format::{
-    schema::{Argument, Direction, Payload, Process, Switch, Syscall, Thread, Wakeup},
+    schema::{Argument, Direction, Payload, Process, Switch, Syscall, Thread, Tls, Wakeup},
     syscalls::ArgKind,
 };
 use serde::Serialize;
@@ -226,6 +226,10 @@ impl<'a> EventWriter<'a> {
 
     fn payload(&self, row: &Payload) -> String {
         let file = self.file(Some(row.file)).unwrap_or_else(|| "?".into());
+        let what = match row.tls {
+            Tls::No => "",
+            _ => " of plaintext",
+        };
         let way = match row.direction {
             Direction::In => "from",
             Direction::Out => "to",
@@ -238,7 +242,7 @@ impl<'a> EventWriter<'a> {
         };
         let text = shown.escape_ascii();
         format!(
-            "** {} {way} <{file}>: \"{text}\"{more}",
+            "** {}{what} {way} <{file}>: \"{text}\"{more}",
             units::bytes(row.size)
         )
     }

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, io::Write};
 use crate::{
     analysis::flow::{FlowRow, FlowsReport, Party},
     render::{
+        rpc::protocol,
         table::{Align, TextTable, printable},
         units,
     },
@@ -52,7 +53,7 @@ pub fn text(out: &mut dyn Write, report: &FlowsReport) -> anyhow::Result<()> {
         table.row([
             party(&row.client),
             party(&row.server),
-            printable(&row.protocol),
+            protocol(&row.protocol, row.tls),
             row.address.as_deref().map_or(String::new(), printable),
             units::count(row.connections),
             units::bytes(row.request_bytes),
@@ -135,7 +136,7 @@ pub fn party(party: &Party) -> String {
 
 /// What an edge says: `redis 127.0.0.1:6379, 4 803 requests, p99 5.20 ms`.
 pub fn label(row: &FlowRow) -> String {
-    let mut words = vec![printable(&row.protocol)];
+    let mut words = vec![protocol(&row.protocol, row.tls)];
     if let Some(address) = &row.address {
         words[0] += &format!(" {}", printable(address));
     }

@@ -51,7 +51,7 @@ fn endpoints(report: &RpcsReport) -> TextTable {
     let time = |ns: Option<i64>| ns.map_or("-".into(), units::duration);
     for row in &report.endpoints {
         table.row([
-            row.protocol.to_owned(),
+            protocol(row.protocol, row.tls),
             printable(&row.endpoint),
             units::count(row.count),
             units::count(row.errors),
@@ -84,7 +84,7 @@ fn requests(rows: &[RpcRow]) -> TextTable {
             row.id.clone(),
             units::offset(row.start_ns),
             row.latency_ns.map_or("-".into(), units::duration),
-            row.protocol.to_owned(),
+            protocol(row.protocol, row.tls),
             printable(&row.endpoint),
             outcome(row),
             end(&row.client),
@@ -94,6 +94,11 @@ fn requests(rows: &[RpcRow]) -> TextTable {
         ]);
     }
     table
+}
+
+/// A protocol, with a mark if it went through TLS.
+pub fn protocol(name: &str, tls: bool) -> String {
+    format!("{}{}", printable(name), if tls { "+tls" } else { "" })
 }
 
 /// What became of a request, in words.

@@ -9,7 +9,7 @@ use crate::{
     },
     model::slice::State,
     render::{
-        rpc::{end, outcome},
+        rpc::{end, outcome, protocol},
         table::{Align, TextTable, printable},
         units,
     },
@@ -85,7 +85,7 @@ fn facts(report: &BreakdownReport) -> Vec<(&'static str, String)> {
             format!(
                 "{}: {} {}, {}, {latency}",
                 rpc.id,
-                rpc.protocol,
+                protocol(rpc.protocol, rpc.tls),
                 printable(&rpc.endpoint),
                 outcome(rpc)
             ),
@@ -287,7 +287,11 @@ fn nested(rows: &[RpcRow]) -> Option<TextTable> {
             format!("  {}", row.id),
             units::offset(row.start_ns),
             row.latency_ns.map_or("-".into(), units::duration),
-            format!("{} {}", row.protocol, printable(&row.endpoint)),
+            format!(
+                "{} {}",
+                protocol(row.protocol, row.tls),
+                printable(&row.endpoint)
+            ),
             outcome(row),
             end(&row.server),
         ]);

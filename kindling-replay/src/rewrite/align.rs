@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use kindling_format::{
     Capture,
-    schema::{Direction, File, FileKind, Payload},
+    schema::{Direction, File, FileKind, Payload, Tls},
 };
 
 use crate::model::connection::{Tuple, mirrored, tuple};
@@ -104,12 +104,12 @@ impl Ends {
                     tuples.insert(file.id, tuple);
                 }
             }
-            let wanted = ["ts", "dur", "file", "direction", "offset"];
+            let wanted = ["ts", "dur", "file", "direction", "offset", "tls"];
             let payloads = capture
                 .read_columns::<Payload>(segment, Some(&wanted))
                 .into_iter();
             for row in payloads.flat_map(|rows| rows.iter().collect::<Vec<_>>()) {
-                if row.offset == 0 {
+                if row.offset == 0 && row.tls == Tls::No {
                     let end = ends.entry(row.file).or_default();
                     match row.direction {
                         Direction::Out => end.sent = Some(row.ts),
