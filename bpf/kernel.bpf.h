@@ -61,6 +61,7 @@ enum { BPF_RB_AVAIL_DATA = 0 };
 #define S_IFIFO 0010000
 #define S_IFREG 0100000
 #define PROT_EXEC 4
+#define TS_COMPAT 2 /* <asm/thread_info.h> of x86 */
 #define PF_EXITING 4
 #define PF_IO_WORKER 0x10
 #define ANON_INODE_FS_MAGIC 0x09041934
@@ -273,6 +274,7 @@ struct request {
 };
 
 struct thread_info {
+	u32 status;
 	u32 cpu;
 };
 
@@ -321,6 +323,7 @@ struct pt_regs {
 	unsigned long r8;
 	unsigned long r9;
 	unsigned long r10;
+	unsigned long bx;
 	unsigned long ax;
 	unsigned long cx;
 	unsigned long dx;

@@ -22,7 +22,10 @@
 /* Most bytes of a resolved path, and of a command line. */
 #define KD_PATH_MAX 2048
 /* Bigger than any syscall number of the ABIs that are recorded. */
-#define KD_SYSCALLS 512
+#define KD_TABLE 512
+/* Set in the number of a call that was made the way of 32-bit programs, which have their own table. */
+#define KD_COMPAT KD_TABLE
+#define KD_SYSCALLS (2 * KD_TABLE)
 #define KD_MAX_CPUS 512
 /* Patterns of log files: how many, and how long. */
 #define KD_LOGS 8

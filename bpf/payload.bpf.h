@@ -46,6 +46,9 @@ static __always_inline u32 copy_payload(char *out, struct thread_state *thread, 
 {
 	struct user_msghdr header;
 
+	/* 32-bit programs have other iovecs and headers: how much is known, not what. */
+	if (thread->nr & KD_COMPAT && transfer != KD_READ && transfer != KD_WRITE)
+		return 0;
 	switch (transfer) {
 	case KD_READ:
 	case KD_WRITE:
@@ -243,10 +246,10 @@ static __always_inline void emit_transfer(struct syscall_exit *exit, u16 nr)
 		return;
 	if (thread->stream == STREAM_LOG && !is_out(transfer))
 		return;
-	if (transfer == KD_RECVMMSG || transfer == KD_SENDMMSG)
-		emit_messages(exit, transfer);
-	else
+	if (transfer != KD_RECVMMSG && transfer != KD_SENDMMSG)
 		emit_payload(exit, transfer);
+	else if (!(nr & KD_COMPAT))
+		emit_messages(exit, transfer);
 }
 
 #endif

@@ -118,22 +118,34 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long nr)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct thread_state *thread = state_of(task);
+	u32 fd;
 	u8 flags;
 
 	if (!thread || !thread->target)
 		return 0;
-	if (nr < 0 || nr >= KD_SYSCALLS)
+	if (nr < 0 || nr >= KD_TABLE)
 		return 0;
 	if (is_shed(SHED_SYSCALLS, KD_SYSCALL)) {
 		thread->enter_ts = 0;
 		return 0;
 	}
-	thread->args[0] = regs->di;
-	thread->args[1] = regs->si;
-	thread->args[2] = regs->dx;
-	thread->args[3] = regs->r10;
-	thread->args[4] = regs->r8;
-	thread->args[5] = regs->r9;
+	if (task->thread_info.status & TS_COMPAT) {
+		nr |= KD_COMPAT;
+		thread->args[0] = (u32)regs->bx;
+		thread->args[1] = (u32)regs->cx;
+		thread->args[2] = (u32)regs->dx;
+		thread->args[3] = (u32)regs->si;
+		thread->args[4] = (u32)regs->di;
+		thread->args[5] = (u32)regs->bp;
+	} else {
+		thread->args[0] = regs->di;
+		thread->args[1] = regs->si;
+		thread->args[2] = regs->dx;
+		thread->args[3] = regs->r10;
+		thread->args[4] = regs->r8;
+		thread->args[5] = regs->r9;
+	}
+	fd = thread->args[0];
 	thread->nr = nr;
 	thread->file = 0;
 	thread->file_id = 0;
@@ -141,11 +153,10 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long nr)
 	thread->executed = 0;
 	flags = cfg_syscalls[nr].flags;
 	if (flags & KD_HAS_FILE) {
-		u64 file = file_of_fd(task, regs->di);
+		u64 file = file_of_fd(task, fd);
 
 		if (file) {
-			struct file_slot *slot = identify_file(thread, file, regs->di, 0,
-							       SCRATCH_TASK);
+			struct file_slot *slot = identify_file(thread, file, fd, 0, SCRATCH_TASK);
 
 			if (slot) {
 				thread->file = file;
@@ -154,8 +165,8 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long nr)
 				note_tls_socket(thread, slot, nr);
 			}
 			if (flags & KD_CLOSES && is_last_reference((struct file *)file)) {
-				describe_file(file, thread->file_id, regs->di,
-					      KD_FILE_CLOSED, SCRATCH_TASK);
+				describe_file(file, thread->file_id, fd, KD_FILE_CLOSED,
+					      SCRATCH_TASK);
 				bpf_map_delete_elem(&files, &file);
 				if (slot)
 					slot->file = 0;

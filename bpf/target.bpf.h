@@ -61,14 +61,24 @@ static __always_inline u16 syscall_in_flight(struct task_struct *task, struct th
 		return KD_NO_SYSCALL;
 	regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	nr = BPF_CORE_READ(regs, orig_ax);
-	if (nr < 0 || nr >= KD_SYSCALLS)
+	if (nr < 0 || nr >= KD_TABLE)
 		return KD_NO_SYSCALL;
-	state->args[0] = BPF_CORE_READ(regs, di);
-	state->args[1] = BPF_CORE_READ(regs, si);
-	state->args[2] = BPF_CORE_READ(regs, dx);
-	state->args[3] = BPF_CORE_READ(regs, r10);
-	state->args[4] = BPF_CORE_READ(regs, r8);
-	state->args[5] = BPF_CORE_READ(regs, r9);
+	if (BPF_CORE_READ(task, thread_info.status) & TS_COMPAT) {
+		nr |= KD_COMPAT;
+		state->args[0] = (u32)BPF_CORE_READ(regs, bx);
+		state->args[1] = (u32)BPF_CORE_READ(regs, cx);
+		state->args[2] = (u32)BPF_CORE_READ(regs, dx);
+		state->args[3] = (u32)BPF_CORE_READ(regs, si);
+		state->args[4] = (u32)BPF_CORE_READ(regs, di);
+		state->args[5] = (u32)BPF_CORE_READ(regs, bp);
+	} else {
+		state->args[0] = BPF_CORE_READ(regs, di);
+		state->args[1] = BPF_CORE_READ(regs, si);
+		state->args[2] = BPF_CORE_READ(regs, dx);
+		state->args[3] = BPF_CORE_READ(regs, r10);
+		state->args[4] = BPF_CORE_READ(regs, r8);
+		state->args[5] = BPF_CORE_READ(regs, r9);
+	}
 	state->nr = nr;
 	if (cfg_syscalls[nr].flags & KD_HAS_FILE) {
 		u64 file = file_of_fd(task, state->args[0]);

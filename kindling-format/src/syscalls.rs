@@ -11,11 +11,24 @@
 //! assert_eq!(openat.args[1], ArgKind::Path);
 //! assert_eq!(named("aarch64", "openat").unwrap().nr, 56);
 //! ```
+//!
+//! A 32-bit program on a 64-bit kernel has a table of its own. Its numbers carry a mark:
+//!
+//! ```
+//! use kindling_format::syscalls::{COMPAT, find};
+//!
+//! assert_eq!(find("x86_64", 4).unwrap().name, "stat");
+//! assert_eq!(find("x86_64", COMPAT | 4).unwrap().name, "write");
+//! ```
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
+mod compat;
 mod numbers;
 mod signatures;
+
+/// The bit that is set in the number of a syscall that was made the way of 32-bit programs.
+pub const COMPAT: u16 = 0x8000;
 
 /// One syscall of an architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +39,17 @@ pub struct SyscallSpec {
     pub name: &'static str,
     /// What its arguments are; as many as the call has.
     pub args: &'static [ArgKind],
+}
+
+impl SyscallSpec {
+    /// The name that the same call has in 64-bit programs, for those that wait.
+    pub fn wide_name(&self) -> &'static str {
+        match self.name {
+            "_newselect" => "select",
+            "waitpid" => "wait4",
+            name => name.strip_suffix("_time64").unwrap_or(name),
+        }
+    }
 }
 
 /// What an argument of a syscall is.
@@ -106,15 +130,25 @@ pub enum ArgKind {
 pub fn table(arch: &str) -> Option<&'static [SyscallSpec]> {
     static X86_64: LazyLock<Vec<SyscallSpec>> = LazyLock::new(|| specs(numbers::X86_64));
     static AARCH64: LazyLock<Vec<SyscallSpec>> = LazyLock::new(|| specs(numbers::AARCH64));
+    static I386: LazyLock<Vec<SyscallSpec>> = LazyLock::new(i386_specs);
     match arch {
         "x86_64" => Some(&X86_64),
         "aarch64" => Some(&AARCH64),
+        "i386" => Some(&I386),
         _ => None,
     }
 }
 
-/// The syscall of `arch` with this number, if there is one.
+/// The architecture whose table 32-bit programs use on a machine of `arch`, as far as it is known here.
+pub fn compat_arch(arch: &str) -> Option<&'static str> {
+    (arch == "x86_64").then_some("i386")
+}
+
+/// The syscall that this number means on a machine of `arch`, if there is one.
 pub fn find(arch: &str, nr: u16) -> Option<&'static SyscallSpec> {
+    if nr & COMPAT != 0 {
+        return find(compat_arch(arch)?, nr & !COMPAT);
+    }
     let table = table(arch)?;
     let at = table.binary_search_by_key(&nr, |spec| spec.nr).ok()?;
     table.get(at)
@@ -136,6 +170,22 @@ fn specs(numbers: &'static [(u16, &'static str)]) -> Vec<SyscallSpec> {
         args: signatures.get(name).copied().unwrap_or(UNKNOWN),
     };
     numbers.iter().map(spec).collect()
+}
+
+fn i386_specs() -> Vec<SyscallSpec> {
+    let own: BTreeMap<_, _> = compat::I386.iter().copied().collect();
+    let common: BTreeMap<_, _> = signatures::SIGNATURES.iter().copied().collect();
+    let spec = |&(nr, name)| SyscallSpec {
+        nr,
+        name,
+        args: own
+            .get(name)
+            .or_else(|| common.get(name))
+            .or_else(|| common.get(compat::base(name)))
+            .copied()
+            .unwrap_or(UNKNOWN),
+    };
+    numbers::I386.iter().map(spec).collect()
 }
 
 #[cfg(test)]
@@ -161,6 +211,27 @@ mod tests {
                 assert!(known.contains(name), "{name} has no signature");
             }
         }
+        assert!(numbers::I386.is_sorted_by(|a, b| a.0 < b.0));
+        let own: BTreeSet<_> = compat::I386.iter().map(|(name, _)| name).collect();
+        assert_eq!(own.len(), compat::I386.len(), "a name is there twice");
+        for (_, name) in numbers::I386 {
+            let is_known = own.contains(name) || known.contains(name);
+            assert!(
+                is_known || known.contains(&compat::base(name)),
+                "{name} has no signature"
+            );
+        }
+    }
+
+    #[test]
+    fn marked_numbers_are_those_of_32_bit_programs() {
+        let name = |nr| find("x86_64", nr).map(|spec| (spec.name, spec.args.len()));
+        assert_eq!(name(COMPAT | 1), Some(("exit", 1)));
+        assert_eq!(name(COMPAT | 192), Some(("mmap2", 6)));
+        assert_eq!(name(COMPAT | 422), Some(("futex_time64", 6)));
+        assert_eq!(name(COMPAT | 180), Some(("pread64", 5)));
+        assert_eq!(find("aarch64", COMPAT | 1), None);
+        assert_eq!(find("i386", COMPAT | 1), None);
     }
 
     #[test]

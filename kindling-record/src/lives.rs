@@ -10,7 +10,7 @@ use kindling_format::schema::{Process, ProcessColumns, Thread, ThreadColumns};
 use crate::{
     containers::{Container, Containers},
     files::absolute_path,
-    raw::{Record, get, layout},
+    raw::{Record, get, layout, syscall_number},
     redact::hide_args,
 };
 
@@ -137,7 +137,7 @@ impl Lives {
             comm: comm(record),
             state: looked_up.then(|| get!(record, kd_task, state)),
             on_cpu: looked_up.then(|| get!(record, kd_task, on_cpu) != 0),
-            syscall: (looked_up && syscall != NO_SYSCALL).then_some(syscall),
+            syscall: (looked_up && syscall != NO_SYSCALL).then(|| syscall_number(syscall)),
             cpu_ns: ended.then(|| get!(record, kd_task, cpu_ns) as i64),
             voluntary_switches: ended.then(|| get!(record, kd_task, voluntary_switches)),
             involuntary_switches: ended.then(|| get!(record, kd_task, involuntary_switches)),

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
+use kindling_format::syscalls;
 use libbpf_rs::{
     Iter, Link, MapCore, MapFlags, MapHandle, MapType, OpenObject, UprobeMultiOpts,
     skel::{OpenSkel, Skel, SkelBuilder},
@@ -18,7 +19,7 @@ use crate::{
     config::RecordConfig,
     cpus::Cpus,
     io_uring,
-    raw::Kind,
+    raw::{KD_COMPAT, Kind},
     skeleton::{KindlingSkel, KindlingSkelBuilder, OpenKindlingSkel},
     sources::{Missing, PROGRAMS, SAMPLES, SourceSpec, TLS},
     spec,
@@ -486,8 +487,12 @@ fn configure(open: &mut OpenKindlingSkel<'_>, config: &RecordConfig, cpus: &Cpus
     {
         settings.cfg_ring_of_cpu[cpu] = domain;
     }
-    if let Some(table) = kindling_format::syscalls::table(std::env::consts::ARCH) {
-        spec::fill(table, &mut settings.cfg_syscalls);
+    let own = std::env::consts::ARCH;
+    let (native, compat) = settings.cfg_syscalls.split_at_mut(KD_COMPAT.into());
+    for (arch, specs) in [(Some(own), native), (syscalls::compat_arch(own), compat)] {
+        if let Some(table) = arch.and_then(syscalls::table) {
+            spec::fill(table, specs);
+        }
     }
 }
 

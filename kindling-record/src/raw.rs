@@ -4,7 +4,12 @@
 
 use std::mem::size_of;
 
+use kindling_format::syscalls::COMPAT;
+
 pub(crate) use crate::skeleton::types as layout;
+
+/// As in `kindling.h`; also how many numbers each of both tables has room for.
+pub(crate) const KD_COMPAT: u16 = 512;
 
 /// A number that a record can hold.
 pub(crate) trait Scalar: Sized {
@@ -146,6 +151,15 @@ pub(crate) fn kind(bytes: &[u8]) -> Option<Kind> {
     Kind::of(get!(head, kd_head, kind))
 }
 
+/// A syscall's number as the capture has it: the kernel side marks those of 32-bit programs by
+/// `KD_COMPAT`.
+pub(crate) fn syscall_number(nr: u16) -> u16 {
+    match nr & KD_COMPAT {
+        0 => nr,
+        _ => nr & !KD_COMPAT | COMPAT,
+    }
+}
+
 /// Numbers that follow a fixed part.
 pub(crate) fn numbers(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
     bytes.chunks_exact(size_of::<u64>()).map(u64::read)
@@ -165,6 +179,12 @@ mod tests {
         assert_eq!(size_of::<layout::kd_payload>(), 56);
         assert_eq!(size_of::<layout::kd_tcp>(), 120);
         assert_eq!(size_of::<layout::kd_uring>(), 56);
+    }
+
+    #[test]
+    fn numbers_of_32_bit_programs_are_marked() {
+        assert_eq!(syscall_number(4), 4);
+        assert_eq!(syscall_number(KD_COMPAT | 4), COMPAT | 4);
     }
 
     #[test]

@@ -45,7 +45,7 @@ fn spec_of(syscall: &SyscallSpec) -> kd_syscall_spec {
 /// One more than the argument that can hold `MSG_PEEK`.
 fn peek(name: &str) -> u8 {
     match name {
-        "recvfrom" | "recvmmsg" => 4,
+        "recvfrom" | "recvmmsg" | "recvmmsg_time64" => 4,
         "recvmsg" => 3,
         _ => 0,
     }
@@ -107,10 +107,10 @@ fn transfer(name: &str) -> u8 {
         "writev" | "pwritev" | "pwritev2" => 4,
         "recvmsg" => 5,
         "sendmsg" => 6,
-        "sendfile" => 7,
+        "sendfile" | "sendfile64" => 7,
         "splice" | "copy_file_range" => 8,
         "tee" => 9,
-        "recvmmsg" => 10,
+        "recvmmsg" | "recvmmsg_time64" => 10,
         "sendmmsg" => 11,
         _ => 0,
     }
@@ -121,6 +121,7 @@ mod tests {
     use kindling_format::syscalls;
 
     use super::*;
+    use crate::raw::KD_COMPAT;
 
     fn of(name: &str) -> kd_syscall_spec {
         spec_of(syscalls::named("x86_64", name).unwrap())
@@ -149,10 +150,10 @@ mod tests {
 
     #[test]
     fn every_syscall_fits_the_kernel_side() {
-        for arch in ["x86_64", "aarch64"] {
+        for arch in ["x86_64", "aarch64", "i386"] {
             for syscall in syscalls::table(arch).unwrap() {
                 assert!(
-                    syscall.nr < 512 && syscall.args.len() <= 6,
+                    syscall.nr < KD_COMPAT && syscall.args.len() <= 6,
                     "{}",
                     syscall.name
                 );

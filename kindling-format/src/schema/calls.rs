@@ -17,7 +17,8 @@ table! {
         tid: u32, Delta;
         /// The CPU on which it returned.
         cpu: u16, Dict;
-        /// Its number in the host's table (`kindling.json`, `host.arch`).
+        /// Its number in the host's table (`kindling.json`, `host.arch`); plus 32 768 if it was made the
+        /// way of 32-bit programs: then it is a number of their table (of i386 on x86_64).
         nr: u16, Dict;
         /// First argument; null beyond the call's arity, as are all the others.
         arg0: Option<u64>, Dict;

@@ -17,7 +17,7 @@ table! {
         prev_state: u32, Dict;
         /// Whether it was preempted: it stayed runnable whatever `prev_state` says.
         preempted: bool, Dict;
-        /// The syscall it was in; null if it was in none or is not recorded.
+        /// The syscall it was in, numbered as in `syscalls`; null if it was in none or is not recorded.
         prev_syscall: Option<u16>, Dict;
         /// Its priority (`task_struct.prio`): 120 is the default, more is nicer, below 100 is real
         /// time; null in older captures.

@@ -90,7 +90,7 @@ table! {
         state: Option<u32>, Dict;
         /// Whether it held a CPU at `ts`, if it was looked up.
         on_cpu: Option<bool>, Dict;
-        /// The syscall it was in at `ts`, if it was looked up and in one.
+        /// The syscall it was in at `ts`, numbered as in `syscalls`, if it was looked up and in one.
         syscall: Option<u16>, Dict;
         /// The kernel's own account of its time on CPU (`se.sum_exec_runtime`), at exit or at
         /// the end of the recording.

@@ -33,6 +33,7 @@ table() {
 
 printf '//! Syscall numbers and names: written by `generate.sh`, do not edit.\n'
 echo '#include <asm/unistd_64.h>' | cpp -dM - | table 'x86_64, without the x32 ABI' X86_64
+echo '#include <asm/unistd_32.h>' | cpp -dM - | table 'i386, which 32-bit programs on x86_64 use' I386
 # What arm64 asks of the generic list (arch/arm64/include/uapi/asm/unistd.h).
 cpp -dM - <<'C' | table 'aarch64, 64-bit' AARCH64
 #define __ARCH_WANT_RENAMEAT

@@ -235,7 +235,9 @@ fields! {
     "syscall.name" SyscallName: Type::Syscall, CALLED,
         "the system call; of a wait, the one that the thread waited in";
     "syscall.nr" SyscallNr: Type::Number, CALLED,
-        "its number";
+        "its number, plus 32768 for one of a 32-bit program";
+    "syscall.compat" SyscallCompat: Type::Bool, CALLED,
+        "whether it was made the way of 32-bit programs";
     "syscall.arg0" Arg0: Type::Number, SYSCALL,
         "its first argument";
     "syscall.arg1" Arg1: Type::Number, SYSCALL,

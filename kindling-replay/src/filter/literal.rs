@@ -16,7 +16,7 @@ pub(super) type Range = (i128, i128);
 pub(super) const EVERYTHING: Range = (i128::MIN, i128::MAX);
 
 /// The architectures whose syscalls have names here.
-const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
+const ARCHITECTURES: [&str; 3] = ["x86_64", "aarch64", "i386"];
 
 /// A number, a duration, a size, a moment, an errno or a truth as a number. `wall` maps wall time to
 /// nanoseconds since the start of the capture.

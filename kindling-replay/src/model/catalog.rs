@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kindling_format::{
     schema::{File, Mapping, Process, Thread},
-    syscalls::{self, SyscallSpec},
+    syscalls::{self, COMPAT, SyscallSpec},
 };
 
 use crate::{context::Context, model::select, scan};
@@ -182,10 +182,25 @@ impl Catalog {
         syscalls::find(&self.arch, nr)
     }
 
-    /// The name of the syscall, `syscall_N` if this version does not know it.
+    /// The name of the syscall, `syscall_N` if this version does not know it; that of a 32-bit program
+    /// with its table, `i386:write`.
     pub fn syscall_name(&self, nr: u16) -> String {
-        self.syscall(nr)
-            .map_or_else(|| format!("syscall_{nr}"), |spec| spec.name.to_owned())
+        let name = self.plain_syscall_name(nr);
+        match nr & COMPAT {
+            0 => name,
+            _ => format!(
+                "{}:{name}",
+                syscalls::compat_arch(&self.arch).unwrap_or("compat")
+            ),
+        }
+    }
+
+    /// The name of the syscall, whichever table it is of.
+    pub fn plain_syscall_name(&self, nr: u16) -> String {
+        self.syscall(nr).map_or_else(
+            || format!("syscall_{}", nr & !COMPAT),
+            |spec| spec.name.to_owned(),
+        )
     }
 
     /// The threads that the selection admits; warns if there are none. For commands that account for

@@ -1,8 +1,9 @@
 //! The fields of `--where` in a capture: what they are of one event, of all events of a thread, and of all
 //! rows of a member.
 
-use kindling_format::schema::{
-    File, IoUring, Payload, Process, Sample, Switch, Syscall, Tcp, Wakeup,
+use kindling_format::{
+    schema::{File, IoUring, Payload, Process, Sample, Switch, Syscall, Tcp, Wakeup},
+    syscalls::COMPAT,
 };
 
 use crate::{
@@ -145,9 +146,10 @@ impl Facts for EventFacts<'_> {
             Field::Tid => Fact::number(Some(self.tid)),
             Field::ThreadComm => Fact::text(life().map(|life| life.comm_at(self.ts))),
             Field::Pid => Fact::number(life().map(|life| life.pid)),
+            Field::SyscallCompat => Fact::number(self.details.nr().map(|nr| nr & COMPAT != 0)),
             Field::SyscallNr => Fact::number(self.details.nr()),
             Field::SyscallName => match self.details.nr() {
-                Some(nr) => Fact::Text(self.catalog.syscall_name(nr).into()),
+                Some(nr) => Fact::Text(self.catalog.plain_syscall_name(nr).into()),
                 None => Fact::Absent,
             },
             field => self.details.fact(field).unwrap_or_else(|| {

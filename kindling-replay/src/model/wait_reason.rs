@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use kindling_format::{
     schema::{FileKind, Syscall},
-    syscalls::ArgKind,
+    syscalls::{ArgKind, SyscallSpec},
 };
 
 use crate::model::{
@@ -107,7 +107,7 @@ impl<'a> Classifier<'a> {
     }
 
     fn name(&self, nr: u16) -> &'static str {
-        self.catalog.syscall(nr).map_or("", |spec| spec.name)
+        self.catalog.syscall(nr).map_or("", SyscallSpec::wide_name)
     }
 
     fn of_syscall(&self, nr: u16, call: Option<&Call>) -> Reason {
