@@ -91,6 +91,32 @@ static __always_inline void emit_args(struct syscall_exit *exit, u16 nr)
 		emit_arg(exit, 4, exit->thread->args[4], exit->thread->args[5], false);
 }
 
+/* Sends the address that a message goes to or comes from; of several messages that of the first. */
+static __noinline int emit_message_name(struct syscall_exit *exit)
+{
+	struct user_msghdr header;
+
+	if (!exit || !exit->thread)
+		return 0;
+	if (bpf_probe_read_user(&header, sizeof(header), (void *)exit->thread->args[1]))
+		return 0;
+	if (header.name && header.namelen)
+		emit_arg(exit, 1, header.name, header.namelen, false);
+	return 0;
+}
+
+static __always_inline bool has_message_name(struct syscall_exit *exit, u16 nr)
+{
+	u8 transfer = cfg_syscalls[nr].transfer;
+
+	/* Headers of 32-bit programs are laid out otherwise. */
+	if (nr & KD_COMPAT)
+		return false;
+	if (transfer == KD_SENDMSG || transfer == KD_SENDMMSG)
+		return true;
+	return (transfer == KD_RECVMSG || transfer == KD_RECVMMSG) && exit->ret > 0;
+}
+
 /* What a descriptor refers to changed: opened, closed, bound, connected. */
 static __always_inline void follow_files(struct syscall_exit *exit, struct task_struct *task,
 					 u16 nr)
@@ -201,6 +227,8 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	emit_syscall(&exit, 0);
 	if ((cfg_syscalls[nr].paths | cfg_syscalls[nr].sockaddr) && !thread->executed)
 		emit_args(&exit, nr);
+	if (has_message_name(&exit, nr))
+		emit_message_name(&exit);
 	if (cfg_payloads)
 		emit_transfer(&exit, nr);
 	return 0;

@@ -199,3 +199,94 @@ fn syscalls_are_counted() {
     let p50 = of("openat")["p50_ns"].as_i64().unwrap();
     assert!((11_900..=12_100).contains(&p50), "{p50}");
 }
+
+/// A request, a fault and a move of one thread, and a message that it sends.
+fn extras() -> Segment {
+    let block = Block {
+        ts: 4_000,
+        dur: 2_000_000,
+        queued_ns: Some(500_000),
+        pid: 10,
+        tid: 10,
+        disk: "vda".into(),
+        operation: BlockOperation::Write,
+        sector: 2_048,
+        size_bytes: 4_096,
+    };
+    let fault = Fault {
+        ts: 2_000,
+        pid: 10,
+        tid: 10,
+        cpu: 1,
+        address: 0x7000_1000,
+        ip: 0x40_1000,
+        write: true,
+        ..Fault::default()
+    };
+    let migration = Migration {
+        ts: 3_000,
+        tid: 10,
+        to_cpu: 1,
+        by_tid: 20,
+        ..Migration::default()
+    };
+    let address = [2, 0, 0, 53, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    Segment::default()
+        .with([process(10, 1_500, "app")], ProcessColumns::push)
+        .with(
+            [thread(10, 10, "app"), thread(20, 20, "other")],
+            ThreadColumns::push,
+        )
+        .with(
+            [call(5_000, Some(10), 46, &[3, 0x1000, 0], Some(2))],
+            SyscallColumns::push,
+        )
+        .with([pointed(5_000, 1, &address)], ArgumentColumns::push)
+        .with([block], BlockColumns::push)
+        .with([fault], FaultColumns::push)
+        .with([migration], MigrationColumns::push)
+}
+
+#[test]
+fn disks_faults_and_migrations_are_events() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path(), &capture(vec![extras()]));
+    let path = path.to_str().unwrap();
+    let all = text(&[
+        "events",
+        path,
+        "--tables",
+        "block,faults,migrations,syscalls",
+    ]);
+    let shown: Vec<&str> = all
+        .lines()
+        .map(|line| line.split_once("app/10").unwrap().1.trim())
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "** page fault: write 0x70001000, not there, at 0x401000",
+            "** moves from CPU 0 to 1 by other/20",
+            "** write 4.00 KiB of vda at sector 2048 took 2.00 ms, 500 us of it queued",
+            "sendmsg(3, {msg_name={127.0.0.1:53}}, 0) = 2 <0.000000010>",
+        ]
+    );
+    // A condition that only they can meet shows them without being asked to.
+    for (condition, line) in [
+        ("fault.write and not fault.kernel", 0),
+        ("migration.to == 1", 1),
+        ("block.disk == vda and block.size >= 4KiB and dur > 1ms", 2),
+    ] {
+        let found = text(&["events", path, "--where", condition]);
+        assert_eq!(found.lines().count(), 1, "{condition}");
+        assert!(found.contains(shown[line]), "{condition}: {found}");
+        let threads = json(&["threads", path, "--where", condition]);
+        assert_eq!(threads["threads"]["total"], 1, "{condition}");
+    }
+    let rows = json(&["events", path, "--tables", "block"]);
+    let row = &rows["events"]["rows"][0];
+    assert_eq!(
+        (&row["table"], &row["dur_ns"]),
+        (&"block".into(), &2_000_000.into())
+    );
+}

@@ -56,7 +56,8 @@ table! {
         /// Which argument, from 0.
         arg: u8, Dict;
         /// The bytes: a path without its terminating zero, or a socket address as the kernel
-        /// lays it out (`struct sockaddr`).
+        /// lays it out (`struct sockaddr`). Of a message's header (`sendmsg`, `recvmsg`) it is the
+        /// address in it (`msg_name`), of several (`sendmmsg`, `recvmmsg`) that of the first.
         data: Vec<u8>, Dict;
         /// Whether `data` was cut at the recorder's limit.
         truncated: bool, Dict;

@@ -1,6 +1,11 @@
 //! Bytes that move in other ways than by read and write, and what is written to logs.
 
-use kindling_format::schema::{Direction, File, FileKind, Payload};
+use std::process::Command;
+
+use kindling_format::{
+    schema::{Argument, Direction, File, FileKind, Payload, Syscall},
+    syscalls::find,
+};
 
 use crate::support::{Ongoing, Program, Recording, needs};
 
@@ -123,4 +128,54 @@ fn what_a_program_prints_into_a_file_is_kept() {
         .filter(|(_, file)| is_named(file, "/printed"));
     let lines: Vec<_> = printed.map(|(row, _)| row.data.clone()).collect();
     assert_eq!(lines, [b"one\n".to_vec(), b"two\n".to_vec()]);
+}
+
+#[test]
+fn messages_have_the_address_that_they_go_to_and_come_from() {
+    needs!("syscalls");
+    let script = "import socket
+a, b = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+a.bind(('127.0.0.1', 0)); b.bind(('127.0.0.1', 0))
+a.sendmsg([b'hi'], [], 0, b.getsockname())
+assert b.recvmsg(10)[0] == b'hi'
+print(a.getsockname()[1], b.getsockname()[1])";
+    let output = Command::new("python3").arg("--version").output();
+    if output.is_err() {
+        eprintln!("SKIPPED: addresses of messages: no python3 (scripts/setup.sh)");
+        return;
+    }
+    let recording = Ongoing::start(&["--", "python3", "-c", script]).finish();
+    recording.assert_complete();
+    let files = recording.rows::<File>();
+    let arguments = recording.rows::<Argument>();
+    let address = |name: &str| {
+        let calls = recording.rows::<Syscall>();
+        let is = |row: &&Syscall| {
+            find(&recording.capture.header().host.arch, row.nr)
+                .is_some_and(|spec| spec.name == name)
+        };
+        let call = calls.iter().find(is).unwrap();
+        let of = |row: &&Argument| (row.tid, row.ts, row.arg) == (call.tid, call.ts, 1);
+        arguments.iter().find(of).unwrap().data.clone()
+    };
+    // Family, port, address, as the kernel lays them out.
+    let sockaddr = |port: u16| {
+        let [high, low] = port.to_be_bytes();
+        [&[2, 0, high, low, 127, 0, 0, 1][..], &[0; 8]].concat()
+    };
+    let ports: Vec<u16> = files
+        .iter()
+        .filter(|file| file.kind == FileKind::Udp)
+        .filter_map(|file| file.local_port)
+        .collect();
+    let (to, from) = (address("sendmsg"), address("recvmsg"));
+    assert!(
+        ports.iter().any(|&port| to == sockaddr(port)),
+        "{to:?} of {ports:?}"
+    );
+    assert!(
+        ports.iter().any(|&port| from == sockaddr(port)),
+        "{from:?} of {ports:?}"
+    );
+    assert_ne!(to, from);
 }

@@ -11,7 +11,8 @@ use std::{
 };
 
 use kindling_format::schema::{
-    Argument, IoUring, Payload, Process, Sample, Switch, Syscall, Table, Tcp, Thread, Wakeup,
+    Argument, Block, Fault, IoUring, Migration, Payload, Process, Sample, Switch, Syscall, Table,
+    Tcp, Thread, Wakeup,
 };
 
 use crate::{
@@ -42,6 +43,12 @@ pub enum Source {
     Samples,
     /// Bytes that went through sockets, pipes and terminals
     Payloads,
+    /// Requests to disks
+    Block,
+    /// Page faults
+    Faults,
+    /// Threads that are moved to another CPU
+    Migrations,
     /// Processes that start, execute a program, or end
     Processes,
     /// Threads that start, change their name, or end
@@ -49,7 +56,7 @@ pub enum Source {
 }
 
 impl Source {
-    const ALL: [Source; 9] = [
+    const ALL: [Source; 12] = [
         Source::Syscalls,
         Source::IoUring,
         Source::Tcp,
@@ -57,6 +64,9 @@ impl Source {
         Source::Wakeups,
         Source::Samples,
         Source::Payloads,
+        Source::Block,
+        Source::Faults,
+        Source::Migrations,
         Source::Processes,
         Source::Threads,
     ];
@@ -70,6 +80,9 @@ impl Source {
             Source::Wakeups => EventKind::Wakeup,
             Source::Samples => EventKind::Sample,
             Source::Payloads => EventKind::Payload,
+            Source::Block => EventKind::Block,
+            Source::Faults => EventKind::Fault,
+            Source::Migrations => EventKind::Migration,
             Source::Processes => EventKind::Process,
             Source::Threads => EventKind::Thread,
         }
@@ -116,6 +129,12 @@ pub enum Row {
     Sample(Sample),
     /// Bytes that were moved.
     Payload(Box<Payload>),
+    /// A request to a disk.
+    Block(Box<Block>),
+    /// A page fault.
+    Fault(Fault),
+    /// A move to another CPU.
+    Migration(Migration),
     /// A fact about a process.
     Process(Box<Process>),
     /// A fact about a thread.
@@ -134,6 +153,9 @@ impl Event {
             Row::Payload(_) => 6,
             Row::IoUring(_) => 7,
             Row::Tcp(_) => 8,
+            Row::Migration(_) => 9,
+            Row::Fault(_) => 10,
+            Row::Block(_) => 11,
         };
         (self.ts, rank, self.tid)
     }
@@ -242,14 +264,28 @@ impl Stream<'_> {
         let mut events = Vec::new();
         let mut orphans = BTreeMap::new();
         for source in self.sources {
+            macro_rules! of_threads {
+                ($row:ident, $event:expr) => {
+                    events.extend(self.of_threads::<$row>(
+                        segment,
+                        source.kind(),
+                        |row| (row.ts, row.tid),
+                        |row| Details::$row(row),
+                        $event,
+                    ))
+                };
+            }
             match source {
                 Source::Syscalls => orphans = self.syscalls(segment, &mut events),
                 Source::IoUring => self.io_uring(segment, &mut events),
                 Source::Tcp => self.tcp(segment, &mut events),
                 Source::Switches => self.switches(segment, &mut events),
                 Source::Wakeups => self.wakeups(segment, &mut events),
-                Source::Samples => self.samples(segment, &mut events),
-                Source::Payloads => self.payloads(segment, &mut events),
+                Source::Samples => of_threads!(Sample, Row::Sample),
+                Source::Payloads => of_threads!(Payload, |row| Row::Payload(Box::new(row))),
+                Source::Block => of_threads!(Block, |row| Row::Block(Box::new(row))),
+                Source::Faults => of_threads!(Fault, Row::Fault),
+                Source::Migrations => of_threads!(Migration, Row::Migration),
                 Source::Processes => self.processes(segment, &mut events),
                 Source::Threads => self.threads(segment, &mut events),
             }
@@ -343,35 +379,27 @@ impl Stream<'_> {
         }
     }
 
-    fn samples(&self, segment: Segment<'_>, events: &mut Vec<Event>) {
-        for row in self
-            .selected
-            .rows::<Sample>(segment, EventKind::Sample)
-            .iter()
-        {
-            if self.selected.admits(row.tid, row.ts, Details::Sample(&row)) {
-                let (ts, tid) = (row.ts, row.tid);
-                let row = Row::Sample(row);
-                events.push(Event { ts, tid, row });
-            }
-        }
-    }
-
-    fn payloads(&self, segment: Segment<'_>, events: &mut Vec<Event>) {
-        for row in self
-            .selected
-            .rows::<Payload>(segment, EventKind::Payload)
-            .iter()
-        {
-            if self
-                .selected
-                .admits(row.tid, row.ts, Details::Payload(&row))
-            {
-                let (ts, tid) = (row.ts, row.tid);
-                let row = Row::Payload(Box::new(row));
-                events.push(Event { ts, tid, row });
-            }
-        }
+    /// The rows of a table whose rows belong to one thread each.
+    fn of_threads<T: Table>(
+        &self,
+        segment: Segment<'_>,
+        kind: EventKind,
+        key: fn(&T) -> (i64, u32),
+        details: for<'r> fn(&'r T) -> Details<'r>,
+        row: fn(T) -> Row,
+    ) -> Vec<Event> {
+        let rows = self.selected.rows::<T>(segment, kind);
+        let admitted = rows.iter().filter(|row| {
+            let (ts, tid) = key(row);
+            self.selected.admits(tid, ts, details(row))
+        });
+        admitted
+            .map(|found| {
+                let (ts, tid) = key(&found);
+                let row = row(found);
+                Event { ts, tid, row }
+            })
+            .collect()
     }
 
     fn processes(&self, segment: Segment<'_>, events: &mut Vec<Event>) {
@@ -423,6 +451,11 @@ fn limits(
                 Source::Wakeups => latest_of::<Wakeup>(selected, segment, source, |row| row.ts),
                 Source::Samples => latest_of::<Sample>(selected, segment, source, |row| row.ts),
                 Source::Payloads => latest_of::<Payload>(selected, segment, source, |row| row.ts),
+                Source::Block => latest_of::<Block>(selected, segment, source, |row| row.ts),
+                Source::Faults => latest_of::<Fault>(selected, segment, source, |row| row.ts),
+                Source::Migrations => {
+                    latest_of::<Migration>(selected, segment, source, |row| row.ts)
+                }
                 Source::Processes => latest_of::<Process>(selected, segment, source, |row| row.ts),
                 Source::Threads => latest_of::<Thread>(selected, segment, source, |row| row.ts),
             };

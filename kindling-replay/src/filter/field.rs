@@ -2,7 +2,7 @@
 
 use kindling_format::{
     column::EnumColumn,
-    schema::{Direction, FileKind, Mode, Tls},
+    schema::{BlockOperation, Direction, FileKind, Mode, Tls},
 };
 
 use crate::model::slice::Reason;
@@ -24,6 +24,12 @@ pub enum EventKind {
     Sample,
     /// Bytes that a syscall moved.
     Payload,
+    /// A request to a disk.
+    Block,
+    /// A page fault.
+    Fault,
+    /// A move to another CPU.
+    Migration,
     /// A fact about a process.
     Process,
     /// A fact about a thread.
@@ -38,7 +44,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [EventKind; 12] = [
+    pub const ALL: [EventKind; 15] = [
         EventKind::Syscall,
         EventKind::IoUring,
         EventKind::Tcp,
@@ -46,6 +52,9 @@ impl EventKind {
         EventKind::Wakeup,
         EventKind::Sample,
         EventKind::Payload,
+        EventKind::Block,
+        EventKind::Fault,
+        EventKind::Migration,
         EventKind::Process,
         EventKind::Thread,
         EventKind::Wait,
@@ -63,6 +72,9 @@ impl EventKind {
             EventKind::Wakeup => "wakeup",
             EventKind::Sample => "sample",
             EventKind::Payload => "payload",
+            EventKind::Block => "block",
+            EventKind::Fault => "fault",
+            EventKind::Migration => "migration",
             EventKind::Process => "process",
             EventKind::Thread => "thread",
             EventKind::Wait => "wait",
@@ -175,6 +187,7 @@ const CALLED: &[EventKind] = &[EventKind::Syscall, EventKind::Wait];
 const TIMED: &[EventKind] = &[
     EventKind::Syscall,
     EventKind::Payload,
+    EventKind::Block,
     EventKind::Wait,
     EventKind::Request,
 ];
@@ -185,6 +198,8 @@ const PLACED: &[EventKind] = &[
     EventKind::Switch,
     EventKind::Wakeup,
     EventKind::Sample,
+    EventKind::Fault,
+    EventKind::Migration,
 ];
 const FILED: &[EventKind] = &[
     EventKind::Syscall,
@@ -196,6 +211,9 @@ const FILED: &[EventKind] = &[
     EventKind::Connection,
 ];
 const PAYLOAD: &[EventKind] = &[EventKind::Payload];
+const BLOCK: &[EventKind] = &[EventKind::Block];
+const FAULT: &[EventKind] = &[EventKind::Fault];
+const MIGRATION: &[EventKind] = &[EventKind::Migration];
 const SWITCH: &[EventKind] = &[EventKind::Switch];
 const WAKEUP: &[EventKind] = &[EventKind::Wakeup];
 
@@ -284,6 +302,22 @@ fields! {
         "the bytes, as far as they were recorded";
     "payload.tls" PayloadTls: Type::Word(words::<Tls>), PAYLOAD,
         "whether they are plaintext of a TLS session, and of one that was seen from its start";
+    "block.disk" BlockDisk: Type::Text, BLOCK,
+        "the disk";
+    "block.operation" BlockOperation: Type::Word(words::<BlockOperation>), BLOCK,
+        "what was asked of it";
+    "block.size" BlockSize: Type::Size, BLOCK,
+        "how many bytes";
+    "fault.address" FaultAddress: Type::Number, FAULT,
+        "the address that was used";
+    "fault.write" FaultWrite: Type::Bool, FAULT,
+        "whether it was to be written";
+    "fault.kernel" FaultKernel: Type::Bool, FAULT,
+        "whether the kernel used it, on the thread's behalf";
+    "migration.from" MigrationFrom: Type::Number, MIGRATION,
+        "the CPU that the thread left";
+    "migration.to" MigrationTo: Type::Number, MIGRATION,
+        "the CPU that it was given";
     "switch.prev" SwitchPrev: Type::Number, SWITCH,
         "the thread that left the CPU; 0 is the idle task";
     "switch.next" SwitchNext: Type::Number, SWITCH,

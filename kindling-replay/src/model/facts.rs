@@ -2,7 +2,10 @@
 //! rows of a member.
 
 use kindling_format::{
-    schema::{File, IoUring, Payload, Process, Sample, Switch, Syscall, Tcp, Wakeup},
+    schema::{
+        Block, Fault, File, IoUring, Migration, Payload, Process, Sample, Switch, Syscall, Tcp,
+        Wakeup,
+    },
     syscalls::COMPAT,
 };
 
@@ -32,6 +35,12 @@ pub enum Details<'a> {
     Sample(&'a Sample),
     /// Bytes that were moved.
     Payload(&'a Payload),
+    /// A request to a disk.
+    Block(&'a Block),
+    /// A page fault.
+    Fault(&'a Fault),
+    /// A move to another CPU.
+    Migration(&'a Migration),
     /// A fact about a process.
     Process,
     /// A fact about a thread.
@@ -66,6 +75,9 @@ impl Details<'_> {
             Details::Wakeup(_) => EventKind::Wakeup,
             Details::Sample(_) => EventKind::Sample,
             Details::Payload(_) => EventKind::Payload,
+            Details::Block(_) => EventKind::Block,
+            Details::Fault(_) => EventKind::Fault,
+            Details::Migration(_) => EventKind::Migration,
             Details::Process => EventKind::Process,
             Details::Thread => EventKind::Thread,
             Details::Wait(_) => EventKind::Wait,
@@ -91,6 +103,7 @@ impl Details<'_> {
         match self {
             Details::Syscall(row) => row.dur,
             Details::Payload(row) => Some(row.dur),
+            Details::Block(row) => Some(row.dur),
             Details::Wait(slice) => Some(slice.length_ns()),
             Details::Request { dur, .. } => *dur,
             _ => None,
@@ -113,6 +126,8 @@ impl Details<'_> {
             Details::Switch(row) => Some(row.cpu),
             Details::Wakeup(row) => Some(row.cpu),
             Details::Sample(row) => Some(row.cpu),
+            Details::Fault(row) => Some(row.cpu),
+            Details::Migration(row) => Some(row.cpu),
             _ => None,
         }
     }
@@ -184,6 +199,18 @@ impl<'a> Details<'a> {
             Details::Wakeup(row) => Some(row),
             _ => None,
         };
+        let block = match *self {
+            Details::Block(row) => Some(row),
+            _ => None,
+        };
+        let fault = match *self {
+            Details::Fault(row) => Some(row),
+            _ => None,
+        };
+        let migration = match *self {
+            Details::Migration(row) => Some(row),
+            _ => None,
+        };
         let word = |word: Option<String>| word.map_or(Fact::Absent, |word| Fact::Text(word.into()));
         Some(match field {
             Field::Arg0 => Fact::number(call.and_then(|row| row.arg0)),
@@ -199,6 +226,14 @@ impl<'a> Details<'a> {
             Field::PayloadOffset => Fact::number(payload.map(|row| row.offset)),
             Field::PayloadTls => word(payload.map(|row| row.tls.to_string())),
             Field::PayloadData => payload.map_or(Fact::Absent, |row| Fact::Bytes(&row.data)),
+            Field::BlockDisk => Fact::text(block.map(|row| row.disk.as_str())),
+            Field::BlockOperation => word(block.map(|row| row.operation.to_string())),
+            Field::BlockSize => Fact::number(block.map(|row| row.size_bytes)),
+            Field::FaultAddress => Fact::number(fault.map(|row| row.address)),
+            Field::FaultWrite => Fact::number(fault.map(|row| row.write)),
+            Field::FaultKernel => Fact::number(fault.map(|row| row.kernel)),
+            Field::MigrationFrom => Fact::number(migration.map(|row| row.from_cpu)),
+            Field::MigrationTo => Fact::number(migration.map(|row| row.to_cpu)),
             Field::SwitchPrev => Fact::number(switch.map(|row| row.prev_tid)),
             Field::SwitchNext => Fact::number(switch.map(|row| row.next_tid)),
             Field::Preempted => Fact::number(switch.map(|row| row.preempted)),

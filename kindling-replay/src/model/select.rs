@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kindling_format::{
     Rows,
-    schema::{Payload, Sample, Switch, Syscall, Table, Wakeup},
+    schema::{Block, Fault, Migration, Payload, Sample, Switch, Syscall, Table, Wakeup},
 };
 
 use crate::{
@@ -156,12 +156,15 @@ pub fn threads(context: &Context, catalog: &Catalog) -> ThreadSet {
 }
 
 /// The kinds of events that decide about threads.
-const EVENTS: [EventKind; 5] = [
+const EVENTS: [EventKind; 8] = [
     EventKind::Syscall,
     EventKind::Switch,
     EventKind::Wakeup,
     EventKind::Sample,
     EventKind::Payload,
+    EventKind::Block,
+    EventKind::Fault,
+    EventKind::Migration,
 ];
 
 /// Which of some threads have an event in the window for which the condition holds.
@@ -216,6 +219,15 @@ impl EventSelection<'_> {
         }
         for row in self.rows::<Payload>(segment, EventKind::Payload).iter() {
             look(row.tid, row.ts, Details::Payload(&row));
+        }
+        for row in self.rows::<Block>(segment, EventKind::Block).iter() {
+            look(row.tid, row.ts, Details::Block(&row));
+        }
+        for row in self.rows::<Fault>(segment, EventKind::Fault).iter() {
+            look(row.tid, row.ts, Details::Fault(&row));
+        }
+        for row in self.rows::<Migration>(segment, EventKind::Migration).iter() {
+            look(row.tid, row.ts, Details::Migration(&row));
         }
         found
     }

@@ -19,6 +19,8 @@ pub fn argument(kind: ArgKind, value: u64, pointed: Option<&Argument>) -> String
     match (kind, pointed) {
         (Path, Some(data)) => quoted(data),
         (Sockaddr, Some(data)) => sockaddr(&data.data),
+        // Of a message's header the recorder keeps the address.
+        (Pointer, Some(data)) => format!("{{msg_name={}}}", sockaddr(&data.data)),
         (DirFd, _) if int == AT_FDCWD => "AT_FDCWD".into(),
         (Fd | DirFd | Pid | Milliseconds, _) => int.to_string(),
         (Path | Sockaddr | Pointer, _) if value == 0 => "NULL".into(),

@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 
 use kindling_format::{
-    schema::{Argument, Direction, Payload, Process, Switch, Syscall, Thread, Tls, Wakeup},
+    schema::{
+        Argument, Block, Direction, Fault, Migration, Payload, Process, Switch, Syscall, Thread,
+        Tls, Wakeup,
+    },
     syscalls::ArgKind,
 };
 use serde::Serialize;
@@ -16,7 +19,7 @@ use crate::{
 };
 
 /// Calls whose return value is an address.
-const RETURN_ADDRESSES: [&str; 5] = ["mmap", "mremap", "brk", "shmat", "sbrk"];
+const RETURN_ADDRESSES: [&str; 6] = ["mmap", "mmap2", "mremap", "brk", "shmat", "sbrk"];
 
 /// The most bytes of a payload that are shown.
 const SHOWN_BYTES: usize = 64;
@@ -126,6 +129,16 @@ impl<'a> EventWriter<'a> {
                 row.file = self.file(Some(payload.file));
                 "payloads"
             }
+            Row::Block(request) => {
+                row.pid = Some(request.pid);
+                row.dur_ns = Some(request.dur);
+                "block"
+            }
+            Row::Fault(fault) => {
+                row.pid = Some(fault.pid);
+                "faults"
+            }
+            Row::Migration(_) => "migrations",
             Row::Process(process) => {
                 row.pid = Some(process.pid);
                 "processes"
@@ -152,6 +165,9 @@ impl<'a> EventWriter<'a> {
             Row::Wakeup(row) => self.wakeup(row),
             Row::Sample(row) => format!("** sampled on CPU {} in {} mode", row.cpu, row.mode),
             Row::Payload(row) => self.payload(row),
+            Row::Block(row) => block(row),
+            Row::Fault(row) => fault(row),
+            Row::Migration(row) => self.migration(row),
             Row::Process(row) => process(row),
             Row::Thread(row) => thread_row(row),
         }
@@ -159,6 +175,7 @@ impl<'a> EventWriter<'a> {
 
     fn syscall(&self, call: &Syscall, arguments: &[Argument]) -> String {
         let name = self.catalog.syscall_name(call.nr);
+        let plain = self.catalog.plain_syscall_name(call.nr);
         let mut text = format!("{name}({}) = ", self.arguments(call, arguments).join(", "));
         match call.ret {
             None => text.push('?'),
@@ -169,7 +186,7 @@ impl<'a> EventWriter<'a> {
                 Some(errno) => {
                     let _ = write!(text, "-1 {}", errno::name(errno));
                 }
-                None if RETURN_ADDRESSES.contains(&name.as_str()) => {
+                None if RETURN_ADDRESSES.contains(&plain.as_str()) => {
                     let _ = write!(text, "{ret:#x}");
                 }
                 None => {
@@ -271,6 +288,47 @@ impl<'a> EventWriter<'a> {
         let irq = if row.irq { " from an interrupt" } else { "" };
         format!("** {how} {wakee}{irq}")
     }
+
+    fn migration(&self, row: &Migration) -> String {
+        let by = match row.by_tid == row.tid {
+            true => String::new(),
+            false => format!(" by {}", self.thread(row.by_tid, row.ts)),
+        };
+        format!("** moves from CPU {} to {}{by}", row.from_cpu, row.to_cpu)
+    }
+}
+
+fn block(row: &Block) -> String {
+    let queued = match row.queued_ns {
+        Some(ns) => format!(", {} of it queued", units::duration(ns)),
+        None => ", never given to the device".into(),
+    };
+    format!(
+        "** {} {} of {} at sector {} took {}{queued}",
+        row.operation,
+        units::bytes(row.size_bytes.into()),
+        printable(&row.disk),
+        row.sector,
+        units::duration(row.dur),
+    )
+}
+
+fn fault(row: &Fault) -> String {
+    let what = match (row.execute, row.write) {
+        (true, _) => "execute",
+        (false, true) => "write",
+        (false, false) => "read",
+    };
+    let why = if row.present {
+        "not allowed"
+    } else {
+        "not there"
+    };
+    let by = if row.kernel { " by the kernel" } else { "" };
+    format!(
+        "** page fault: {what} {:#x}, {why}, at {:#x}{by}",
+        row.address, row.ip
+    )
 }
 
 /// Whether a call's mode argument means anything: of the calls that open files, only those that may
