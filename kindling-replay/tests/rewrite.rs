@@ -178,6 +178,66 @@ fn pieces_of_time_merge_to_the_whole() {
 }
 
 #[test]
+fn plaintext_that_reaches_over_a_cut_is_merged_to_one_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = File {
+        id: 1,
+        ts: 1_000,
+        pid: 10,
+        kind: FileKind::Tcp,
+        ..File::default()
+    };
+    let row = |ts, offset, tls| Payload {
+        ts,
+        dur: 1_000,
+        pid: 10,
+        tid: 10,
+        file: 1,
+        size: 2,
+        offset,
+        data: b"ab".to_vec(),
+        tls,
+        ..Payload::default()
+    };
+    // The library's call is still waiting for the socket at 3 us.
+    let rows = [row(1_500, 0, Tls::Whole), row(2_500, 2, Tls::Whole)];
+    let segment = common::Segment::default()
+        .with([common::process(10, 1_000, "app")], ProcessColumns::push)
+        .with([common::thread(10, 10, "app")], ThreadColumns::push)
+        .with([file], FileColumns::push)
+        .with(rows, PayloadColumns::push);
+    let whole = common::file(dir.path(), &common::capture(vec![segment]));
+    let pieces = ["a.kndl", "b.kndl"].map(|name| dir.path().join(name));
+    cut(&whole, &["--to", "2us"], &pieces[0]);
+    cut(&whole, &["--from", "2us"], &pieces[1]);
+    let merged = dir.path().join("merged.kndl");
+    run(
+        &[
+            "merge",
+            str(&pieces[0]),
+            str(&pieces[1]),
+            "-o",
+            str(&merged),
+        ],
+        0,
+    );
+    let offsets = |path: &Path| {
+        let capture = Capture::open(path).unwrap();
+        let segments = capture.segments();
+        let rows = segments.flat_map(|segment| {
+            let rows = capture.read::<Payload>(segment).unwrap();
+            rows.iter().map(|row| row.offset).collect::<Vec<_>>()
+        });
+        rows.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        pieces.each_ref().map(|piece| offsets(piece)),
+        [vec![0, 2], vec![2]]
+    );
+    assert_eq!(offsets(&merged), [0, 2]);
+}
+
+#[test]
 fn recordings_of_two_sides_merge_to_requests_with_both() {
     let dir = tempfile::tempdir().unwrap();
     let demo = sample("demo.kndl");

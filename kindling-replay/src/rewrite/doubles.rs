@@ -8,14 +8,15 @@ use kindling_format::{
     Capture, FormatError,
     schema::{
         Argument, Block, Clock, Fault, IoUring, Loss, Migration, Overhead, Payload, Switch,
-        Syscall, Tcp, Thread, Wakeup,
+        Syscall, Tcp, Thread, Tls, Wakeup,
     },
 };
 
 /// What an input repeats of the others.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Doubles {
-    /// Calls that reach over the end of an earlier piece of the same recording, by tid and entry.
+    /// Calls, of the kernel or of a TLS library, that reach over the end of an earlier piece of the same
+    /// recording, by tid and entry.
     pub(super) calls: HashSet<(u32, i64)>,
     /// Up to when an earlier piece of the same recording has everything else.
     pub(super) told_until: Option<i64>,
@@ -87,7 +88,8 @@ macro_rules! of_pieces {
 }
 of_pieces!(Clock, Fault, IoUring, Migration, Overhead, Tcp);
 
-/// The calls of a capture that end after `end`, or not at all.
+/// The calls of a capture that end after `end`, or not at all: syscalls, and those of TLS libraries,
+/// which have nothing but their payload.
 pub(super) fn calls_over(capture: &Capture, end: i64) -> Result<HashSet<(u32, i64)>, FormatError> {
     let mut calls = HashSet::new();
     for segment in capture.segments() {
@@ -96,6 +98,12 @@ pub(super) fn calls_over(capture: &Capture, end: i64) -> Result<HashSet<(u32, i6
             let until = row.dur.map(|dur| row.ts.saturating_add(dur));
             until.is_none_or(|until| until > end)
         });
+        calls.extend(over.map(|row| (row.tid, row.ts)));
+        let columns = ["ts", "dur", "tid", "tls"];
+        let rows = capture.read_columns::<Payload>(segment, Some(&columns))?;
+        let over = rows
+            .iter()
+            .filter(|row| row.tls != Tls::No && row.ts.saturating_add(row.dur) > end);
         calls.extend(over.map(|row| (row.tid, row.ts)));
     }
     Ok(calls)
