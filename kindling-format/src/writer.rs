@@ -106,13 +106,15 @@ impl<W: Write> CaptureWriter<W> {
         self.written_bytes
     }
 
-    /// About how many bytes [`CaptureWriter::finish`] will write: who keeps so many free can end the
-    /// capture even when the disk is full.
-    pub fn end_bytes(&self) -> u64 {
+    /// At most how many bytes `members` and then [`CaptureWriter::finish`] will write: who keeps so many
+    /// free can end the capture even when the disk is full.
+    pub fn end_bytes(&self, members: &[EncodedMember]) -> u64 {
         const SUMMARY: u64 = 16 << 10;
-        // A row of the index and an entry of the directory, with the member's name.
-        const MEMBER: u64 = 160;
-        SUMMARY + MEMBER * self.entries.len() as u64
+        // A header, a row of the index and an entry of the directory, with the member's name.
+        const MEMBER: u64 = 256;
+        let data_bytes: usize = members.iter().map(|member| member.bytes.len()).sum();
+        let count = self.entries.len() + members.len();
+        SUMMARY + data_bytes as u64 + MEMBER * count as u64
     }
 
     /// What the bytes are written to.
@@ -245,10 +247,15 @@ mod tests {
     #[test]
     fn a_full_disk_keeps_the_members_before_it_at_every_size() {
         let mut whole = CaptureWriter::new(Vec::new(), &Header::default()).unwrap();
-        (0..3).for_each(|n| whole.append(n, clock(n.into())).unwrap());
+        for n in 0..3 {
+            let member = clock(n.into());
+            let announced = whole.written_bytes() + whole.end_bytes(std::slice::from_ref(&member));
+            whole.append(n, member).unwrap();
+            assert!(whole.written_bytes() + whole.end_bytes(&[]) <= announced);
+        }
         let whole_size = whole.written_bytes() as usize;
         let first_size = whole.entries[0].end_off() as usize;
-        let whole_end = whole.end_bytes();
+        let whole_end = whole.end_bytes(&[]);
         let unfinished = whole.written_bytes();
         let finished = whole.finish(&Summary::default()).unwrap().len() as u64;
         assert!(

@@ -216,6 +216,8 @@ impl PartWriter {
         for part in &mut self.open {
             let cut = part.writer.discard_partial(|output, len| output.cut(len));
             cut.context("cannot cut the capture to its whole members")?;
+            // The cut sets free what was kept for the end. Where nothing can be kept, the end is tried.
+            let _ = part.reserve(&[]);
         }
         Ok(())
     }
@@ -235,6 +237,7 @@ impl Part {
     /// Writes a segment, unless it has no rows.
     fn append(&mut self, members: Vec<EncodedMember>) -> Result<()> {
         let before = self.writer.written_bytes();
+        self.reserve(&members)?;
         for member in members {
             self.writer
                 .append(self.segment, member)
@@ -243,17 +246,17 @@ impl Part {
         if self.writer.written_bytes() > before {
             self.segment += 1;
             self.writer.flush().context(CANNOT_WRITE)?;
-            self.reserve()?;
         }
         Ok(())
     }
 
-    /// Keeps room for the end of the capture. Without it the disk is full: nothing more is written.
-    fn reserve(&self) -> Result<()> {
+    /// Keeps room for `members` and the end of the capture behind them. If there is none, the disk is
+    /// full: they are not begun, and what was kept for the end is still there.
+    fn reserve(&self, members: &[EncodedMember]) -> Result<()> {
         let writer = &self.writer;
         let reserved = writer
             .get_ref()
-            .reserve(writer.written_bytes(), writer.end_bytes());
+            .reserve(writer.written_bytes(), writer.end_bytes(members));
         reserved.map_err(FormatError::Io).context(CANNOT_WRITE)
     }
 }
