@@ -58,7 +58,8 @@ struct kd_head {
 	u8 flags; /* by kind */
 };
 
-enum { KD_NEVER_RETURNED = 1 };
+/* KD_STILL_OPEN: it goes on, and was looked at; it is sent again when it returns. */
+enum { KD_NEVER_RETURNED = 1, KD_STILL_OPEN = 2 };
 
 /* Followed by `args` argument values, u64 each. head.ts is when it was entered. */
 struct kd_syscall {

@@ -111,7 +111,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 
 	if (!state || !state->target)
 		return 0;
-	emit_open_syscall(task, state, bpf_get_smp_processor_id());
+	emit_open_syscall(task, state, bpf_get_smp_processor_id(), 0);
 	emit_task(task, KD_TASK_EXIT, true);
 	/* Its number may be given to another. */
 	if (task->pid == pid)

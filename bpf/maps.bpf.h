@@ -26,7 +26,7 @@ const volatile u16 cfg_ring_of_cpu[KD_MAX_CPUS] = {};
 /* When recording began; the time of syscalls that were entered before. */
 u64 started_ts = 0;
 /* What the iterator over tasks is to do. */
-enum { PHASE_FIND = 0, PHASE_END = 1, PHASE_LOOK = 2 };
+enum { PHASE_FIND = 0, PHASE_END = 1, PHASE_LOOK = 2, PHASE_DUMP = 3 };
 u32 iter_phase = PHASE_FIND;
 /* Threads that the last run of the iterator newly marked; 0 means that none was missed. */
 u64 iter_marked = 0;

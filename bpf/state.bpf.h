@@ -28,11 +28,12 @@ static __always_inline void end_task(struct task_struct *task)
 
 	if (!state || !state->target)
 		return;
-	emit_open_syscall(task, state, bpf_get_smp_processor_id());
+	emit_open_syscall(task, state, bpf_get_smp_processor_id(), 0);
 	emit_task(task, KD_TASK_END, true);
 }
 
-/* A file of the capture begins: it is to know the state of threads that may not move within it. */
+/* A file of the capture begins: it is to know the state of threads that may not move within it. Or
+ * one ends while recording goes on: it is to have the calls that threads are in. */
 static __always_inline void look_at_task(struct task_struct *task)
 {
 	struct thread_state *state = bpf_task_storage_get(&threads, task, NULL, 0);
@@ -45,6 +46,8 @@ static __always_inline void look_at_task(struct task_struct *task)
 	if (state->enter_ts)
 		record.syscall = state->nr;
 	send(&record.head, sizeof(record));
+	if (iter_phase == PHASE_DUMP)
+		emit_open_syscall(task, state, bpf_get_smp_processor_id(), KD_STILL_OPEN);
 }
 
 SEC("iter/task")
@@ -56,7 +59,7 @@ int iter_tasks(struct bpf_iter__task *ctx)
 		return 0;
 	if (iter_phase == PHASE_FIND)
 		find_task(task);
-	else if (iter_phase == PHASE_LOOK)
+	else if (iter_phase == PHASE_LOOK || iter_phase == PHASE_DUMP)
 		look_at_task(task);
 	else
 		end_task(task);

@@ -234,9 +234,10 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	return 0;
 }
 
-/* A syscall that did not return: its thread ends in it, or the recording does. */
+/* A syscall that did not return: its thread ends in it, the recording does, or it is looked at
+ * (KD_STILL_OPEN) while it goes on. */
 static __always_inline void emit_open_syscall(struct task_struct *task,
-					      struct thread_state *thread, u32 cpu)
+					      struct thread_state *thread, u32 cpu, u8 flags)
 {
 	struct syscall_exit exit = {
 		.thread = thread,
@@ -248,8 +249,9 @@ static __always_inline void emit_open_syscall(struct task_struct *task,
 
 	if (!exit.ts)
 		return;
-	thread->enter_ts = 0;
-	emit_syscall(&exit, KD_NEVER_RETURNED);
+	if (!(flags & KD_STILL_OPEN))
+		thread->enter_ts = 0;
+	emit_syscall(&exit, KD_NEVER_RETURNED | flags);
 }
 
 #endif

@@ -1,6 +1,6 @@
 //! What one segment will hold: columns that are filled straight from the rings.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 
 use kindling_format::{
     header::Moment,
@@ -22,12 +22,14 @@ use crate::{
     mappings::{self, MappedFile},
     raw::{Kind, Record, get, kind, layout, numbers, syscall_number},
     redact::{HeaderMask, PathMask},
+    stack_ids::StackIds,
     tcp,
     trigger::{Fired, Known, Watch},
     unwind::StackMemory,
 };
 
 const NEVER_RETURNED: u8 = 1;
+const STILL_OPEN: u8 = 2;
 const PREEMPTED: u8 = 1;
 const WAKEUP_IRQ: u8 = 1;
 const WAKEUP_NEW: u8 = 2;
@@ -98,6 +100,8 @@ pub(crate) struct Code {
     /// What happened to address spaces, each with its time.
     pub(crate) spaces: Vec<(i64, SpaceEvent)>,
     pub(crate) mapped: Vec<MappedFile>,
+    /// Stacks that no row will name any more.
+    pub(crate) forgotten: Vec<u32>,
 }
 
 impl Batch {
@@ -146,10 +150,9 @@ pub(crate) struct Drain {
     pub(crate) watch: Option<Watch>,
     /// Processes that turned up since somebody looked, with their mappings.
     pub(crate) newcomers: Vec<SpaceEvent>,
-    stack_ids: HashMap<u64, u32>,
-    /// Stacks that were sent, by the same hash.
-    sent_stacks: HashSet<u64>,
-    last_stack_id: u32,
+    /// Calls that threads were in when a dump looked, and are in still.
+    open_calls: Vec<Syscall>,
+    stacks: StackIds,
     sample_period_ns: i64,
     /// Records taken from the rings so far.
     pub(crate) records: u64,
@@ -180,6 +183,20 @@ impl Drain {
         batch.clock(start);
         self.lives.repeat(&mut batch.processes, &mut batch.threads);
         self.files.repeat(&mut batch.files);
+    }
+
+    /// The calls that a dump's look has found: of it alone, as they will be told when they return.
+    pub(crate) fn take_open_calls(&mut self) -> Batch {
+        let mut open = Batch::default();
+        let calls = std::mem::take(&mut self.open_calls);
+        calls.into_iter().for_each(|row| open.syscalls.push(row));
+        open
+    }
+
+    /// Forgets what a recording without end would collect for ever, when a slice begins.
+    pub(crate) fn forget(&mut self) {
+        self.files.forget(&self.lives);
+        self.batch.code.forgotten = self.stacks.next_slice();
     }
 
     /// Looks for what triggers wait for; what was found since the last time, if there are triggers:
@@ -221,7 +238,8 @@ impl Drain {
 
     fn syscall(&mut self, bytes: &[u8]) -> Option<()> {
         let record = Record::<layout::kd_syscall>::split(bytes)?;
-        let returned = get!(record, kd_syscall, head.flags) & NEVER_RETURNED == 0;
+        let flags: u8 = get!(record, kd_syscall, head.flags);
+        let returned = flags & NEVER_RETURNED == 0;
         let mut args = [None; 6];
         let count = usize::from(get!(record, kd_syscall, args));
         for (arg, value) in args.iter_mut().zip(numbers(record.rest).take(count)) {
@@ -245,6 +263,13 @@ impl Drain {
             file: id(get!(record, kd_syscall, file)),
             stack: None,
         };
+        if flags & STILL_OPEN != 0 {
+            self.open_calls.push(row);
+            return Some(());
+        }
+        // It came back while it was looked at.
+        self.open_calls
+            .retain(|open| (open.tid, open.ts) != (row.tid, row.ts));
         if let Some(watch) = &mut self.watch {
             let (files, lives) = (&self.files, &self.lives);
             watch.call(&row, &State { files, lives });
@@ -256,7 +281,7 @@ impl Drain {
     fn switch(&mut self, bytes: &[u8]) -> Option<()> {
         let record = Record::<layout::kd_switch>::split(bytes)?;
         let syscall: u16 = get!(record, kd_switch, prev_syscall);
-        let stack = self.stack_id(get!(record, kd_switch, stack));
+        let stack = self.stacks.id(get!(record, kd_switch, stack));
         self.batch.switches.push(Switch {
             ts: get!(record, kd_switch, head.ts) as i64,
             cpu: get!(record, kd_switch, head.cpu),
@@ -307,7 +332,7 @@ impl Drain {
         let hash: u64 = get!(record, kd_stack, hash);
         // The kernel side forgets old stacks and then sends them again. A row of another CPU may have
         // named the stack before it was sent.
-        if let (true, Some(id)) = (self.sent_stacks.insert(hash), self.stack_id(hash)) {
+        if let Some(id) = self.stacks.sent(hash) {
             let mut addresses = numbers(record.rest);
             let kernel = usize::from(get!(record, kd_stack, kernel));
             self.batch.code.stacks.push(RawStack {
@@ -487,25 +512,15 @@ impl Drain {
             let count = usize::from(get!(record, kd_sample, user));
             UserStack::Walked(numbers(record.rest).take(count).collect())
         };
-        self.last_stack_id += 1;
+        let id = self.stacks.own();
         self.batch.code.stacks.push(RawStack {
-            id: self.last_stack_id,
+            id,
             is_shared: false,
             ts: get!(record, kd_sample, head.ts) as i64,
             pid: get!(record, kd_sample, pid),
             kernel: numbers(kernel).collect(),
             user,
         });
-        Some(self.last_stack_id)
-    }
-
-    /// The capture's id of a stack, from the hash that the kernel side knows it by.
-    fn stack_id(&mut self, hash: u64) -> Option<u32> {
-        if hash == 0 {
-            return None;
-        }
-        let id = *self.stack_ids.entry(hash).or_insert(self.last_stack_id + 1);
-        self.last_stack_id = self.last_stack_id.max(id);
         Some(id)
     }
 }

@@ -8,6 +8,7 @@ use std::{
 use kindling_format::schema::{File, FileColumns, FileKind};
 
 use crate::{
+    lives::Lives,
     raw::{Record, get, layout},
     redact::PathMask,
 };
@@ -31,6 +32,9 @@ const AF_NETLINK: u16 = 16;
 const IPPROTO_TCP: u16 = 6;
 const IPPROTO_UDP: u16 = 17;
 const TCP_LISTEN: u8 = 10;
+
+/// As many as `files` in `maps.bpf.h` has.
+const MOST: usize = 65_536;
 
 /// The files that are open.
 #[derive(Debug, Default)]
@@ -78,6 +82,14 @@ impl Files {
         let closed = file.close_ts.map(|_| file.id);
         rows.push(file);
         closed
+    }
+
+    /// Forgets files of processes that have ended, which close them without telling, if there are
+    /// more than the kernel side knows. One that lives on in another process is told again when it is used.
+    pub(crate) fn forget(&mut self, lives: &Lives) {
+        if self.open.len() > MOST {
+            self.open.retain(|_, file| lives.is_alive(file.pid));
+        }
     }
 
     /// Adds the last row of every open file once more, for a capture that begins.

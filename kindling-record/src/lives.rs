@@ -35,6 +35,8 @@ pub(crate) enum SpaceEvent {
     Fork { parent: u32, child: u32 },
     /// The mappings of `pid` are gone.
     Exec { pid: u32 },
+    /// `pid` has ended.
+    Exit { pid: u32 },
 }
 
 /// Where in the cgroup hierarchies a process is.
@@ -119,6 +121,7 @@ impl Lives {
                 child: pid,
             }),
             event::EXEC => Some(SpaceEvent::Exec { pid }),
+            event::EXIT if tid == pid => Some(SpaceEvent::Exit { pid }),
             _ => None,
         }
     }
@@ -238,6 +241,11 @@ impl Lives {
     pub(crate) fn name_of(&self, tid: u32) -> Option<&str> {
         let of_thread = self.threads.get(&tid).map(|thread| thread.comm.as_str());
         of_thread.or_else(|| Some(self.processes.get(&tid)?.comm.as_str()))
+    }
+
+    /// Whether a process is alive.
+    pub(crate) fn is_alive(&self, pid: u32) -> bool {
+        self.processes.contains_key(&pid)
     }
 
     /// Whether a thread of the target is alive.

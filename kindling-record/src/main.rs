@@ -37,6 +37,7 @@ mod session;
 mod skeleton;
 mod sources;
 mod spec;
+mod stack_ids;
 mod symbols;
 mod target;
 mod tcp;

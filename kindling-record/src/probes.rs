@@ -31,6 +31,8 @@ const PHASE_END: u32 = 1;
 /// `PHASE_FIND` and `PHASE_LOOK` there.
 const PHASE_FIND: u32 = 0;
 const PHASE_LOOK: u32 = 2;
+/// `PHASE_DUMP` there.
+const PHASE_DUMP: u32 = 3;
 /// How often the iterator looks for threads that were born while it ran.
 const FIND_ROUNDS: usize = 8;
 
@@ -293,7 +295,19 @@ impl<'obj> Probes<'obj> {
     /// # Errors
     /// If the iterator fails.
     pub(crate) fn look_again(&mut self) -> Result<()> {
-        self.set_phase(PHASE_LOOK);
+        self.look(PHASE_LOOK)
+    }
+
+    /// As [`Probes::look_again`], and the calls that threads are in, which go on.
+    ///
+    /// # Errors
+    /// If the iterator fails.
+    pub(crate) fn look_at_calls(&mut self) -> Result<()> {
+        self.look(PHASE_DUMP)
+    }
+
+    fn look(&mut self, phase: u32) -> Result<()> {
+        self.set_phase(phase);
         let looked = self.iterate();
         self.set_phase(PHASE_FIND);
         looked

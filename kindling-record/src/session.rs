@@ -348,7 +348,12 @@ impl Session<'_, '_> {
         self.probes.look_again()?;
         let now = clocks::now();
         self.read_meter(now.monotonic_ns);
-        self.drain.borrow_mut().batch.clock(now);
+        let mut drain = self.drain.borrow_mut();
+        drain.batch.clock(now);
+        if let Way::Flight(_) = self.way {
+            drain.forget();
+        }
+        drop(drain);
         if !self.cut() {
             return Ok(false);
         }
@@ -390,7 +395,7 @@ impl Session<'_, '_> {
             return Ok(true);
         }
         // As at a slice's start: threads that do not move tell what they are in.
-        self.probes.look_again()?;
+        self.probes.look_at_calls()?;
         let end = clocks::now();
         self.drain_rings();
         self.last_cut_ns = end.monotonic_ns;
@@ -413,7 +418,8 @@ impl Session<'_, '_> {
         let Way::Flight(flight) = &mut self.way else {
             return Ok(true);
         };
-        let order = flight.order(end, exit_status);
+        let open = self.drain.borrow_mut().take_open_calls();
+        let order = flight.order(end, exit_status, open);
         let is_open = self.cut();
         Ok(match order {
             Some(order) => is_open && self.encoder.tell(Message::Dump(Box::new(order))),

@@ -1,7 +1,7 @@
 //! Addresses to frames and symbols, while the files that explain them are still there.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     path::{Path, PathBuf},
 };
 
@@ -23,6 +23,8 @@ use crate::{
 
 const KERNEL: &str = "[kernel]";
 const UNKNOWN: &str = "[unknown]";
+/// Of so many processes that have ended, mappings stay known.
+const MOST_DEAD: usize = 4096;
 
 /// The executable mappings of the processes, over time.
 #[derive(Debug, Default)]
@@ -61,12 +63,14 @@ pub(crate) struct Symbols {
     symbols: HashMap<Symbol, u32>,
     keep: Keep,
     kept: KeptCode,
+    /// Processes that have ended, oldest first; their last stacks may still be unnamed.
+    dead: VecDeque<u32>,
 }
 
 /// Code that is named already, if it is to be told again.
 #[derive(Debug, Default)]
 struct KeptCode {
-    stacks: Vec<Stack>,
+    stacks: BTreeMap<u32, Stack>,
     frames: Vec<Frame>,
     symbols: Vec<Symbol>,
 }
@@ -96,6 +100,7 @@ impl Symbols {
             symbols: HashMap::new(),
             keep,
             kept: KeptCode::default(),
+            dead: VecDeque::new(),
         }
     }
 
@@ -105,7 +110,11 @@ impl Symbols {
             stacks,
             mut spaces,
             mut mapped,
+            forgotten,
         } = code;
+        for id in forgotten {
+            self.kept.stacks.remove(&id);
+        }
         spaces.sort_by_key(|(ts, _)| *ts);
         let mut rows = SymbolRows::default();
         mapped.sort_by_key(|map| map.ts);
@@ -116,11 +125,13 @@ impl Symbols {
             }
             match event {
                 SpaceEvent::Fork { parent, child } => {
+                    self.dead.retain(|&pid| pid != child);
                     self.spaces.fork(parent, child);
                     self.unwinders.fork(parent, child);
                 }
                 // The old program's mappings are kept: its last stacks may still be unnamed.
                 SpaceEvent::Exec { .. } | SpaceEvent::Found { .. } => {}
+                SpaceEvent::Exit { pid } => self.dead.push_back(pid),
             }
         }
         mapped.for_each(|map| self.map(map, &mut rows));
@@ -131,11 +142,14 @@ impl Symbols {
                 frames,
             };
             if stack.is_shared && self.keep != Keep::Nothing {
-                self.kept.stacks.push(row.clone());
+                self.kept.stacks.insert(row.id, row.clone());
             }
             if !stack.is_shared || self.keep != Keep::Only {
                 rows.stacks.push(row);
             }
+        }
+        while self.dead.len() > MOST_DEAD {
+            self.forget_oldest();
         }
         match self.keep {
             Keep::Only => SymbolRows {
@@ -143,6 +157,13 @@ impl Symbols {
                 ..SymbolRows::default()
             },
             _ => rows,
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(pid) = self.dead.pop_front() {
+            self.spaces.by_pid.remove(&pid);
+            self.unwinders.forget(pid);
         }
     }
 
@@ -157,7 +178,7 @@ impl Symbols {
         symbols.for_each(|row| rows.symbols.push(row));
         let frames = kept.frames.iter().cloned();
         frames.for_each(|row| rows.frames.push(row));
-        let stacks = kept.stacks.iter().cloned();
+        let stacks = kept.stacks.values().cloned();
         stacks.for_each(|row| rows.stacks.push(row));
         rows
     }
@@ -389,6 +410,7 @@ mod tests {
             spaces: fork,
             mapped: vec![mapped(10, 0x1000, "before"), mapped(20, 0x3000, "after")],
             stacks: vec![],
+            forgotten: vec![],
         });
         assert!(symbols.spaces.find(2, 0x1004, 30).is_some());
         assert!(symbols.spaces.find(2, 0x3004, 30).is_none());
@@ -409,6 +431,7 @@ mod tests {
             spaces: vec![],
             mapped: vec![mapped(10, 0x1000, "/no/such/file")],
             stacks: vec![stack],
+            forgotten: vec![],
         });
         assert_eq!(
             (rows.stacks.len(), rows.frames.len(), rows.symbols.len()),

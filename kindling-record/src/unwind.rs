@@ -91,6 +91,11 @@ impl Unwinders {
         }
     }
 
+    /// A process has ended, long ago.
+    pub(crate) fn forget(&mut self, pid: u32) {
+        self.by_pid.remove(&pid);
+    }
+
     /// The addresses of a stack, innermost first: where the thread was, then return addresses. As
     /// many as the tables and the memory lead to.
     pub(crate) fn unwind(&mut self, pid: u32, memory: &StackMemory) -> Vec<u64> {

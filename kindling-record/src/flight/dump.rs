@@ -15,6 +15,7 @@ use kindling_format::{
 
 use super::{control::Reply, memory::Segment};
 use crate::{
+    batch::Batch,
     clocks,
     config::Destination,
     output::{self, Output},
@@ -28,6 +29,8 @@ pub(crate) struct DumpOrder {
     /// When the dump is to begin, if that is in memory.
     pub(crate) from_ns: i64,
     pub(crate) end: Moment,
+    /// Calls that threads are in, which go on: no later dump is to have them.
+    pub(crate) open: Batch,
     /// How the started command ended.
     pub(crate) exit_status: Option<i32>,
     pub(crate) destination: Destination,

@@ -151,19 +151,22 @@ impl Memory {
     }
 
     /// Shares what is there with a dump, which then waits for the names of its code.
-    fn snapshot(&mut self, order: DumpOrder) {
+    fn snapshot(&mut self, mut order: DumpOrder) -> Result<()> {
         let Some(first) = self.slices.front() else {
-            return;
+            return Ok(());
         };
+        let open = Segment::of(std::mem::take(&mut order.open))?;
         let segments = self.slices.iter().flat_map(|slice| &slice.segments);
+        let segments = segments.cloned().chain([Arc::new(open)]);
         self.waiting.push_back(Snapshot {
             start: first.start,
             cpu_ns: cost::cpu_ns() - first.cpu_ns,
             state: Arc::clone(&first.state),
-            segments: segments.cloned().collect(),
+            segments: segments.collect(),
             order,
         });
         self.namer.repeat();
+        Ok(())
     }
 
     fn take_named(&mut self, members: Vec<EncodedMember>, is_repeat: bool) {
@@ -207,7 +210,7 @@ impl Sink for Memory {
                 self.slices.push_back(slice);
                 self.forget();
             }
-            Message::Dump(order) => self.snapshot(*order),
+            Message::Dump(order) => self.snapshot(*order)?,
             // Only a recording in files is told so.
             Message::Next(_) => {}
         }

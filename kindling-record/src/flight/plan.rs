@@ -23,6 +23,7 @@ use super::{
     dump::{DumpOrder, DumpReport, WrittenDump},
 };
 use crate::{
+    batch::Batch,
     cli::units::Extent,
     config::{Destination, RecordConfig},
     header::of_pieces,
@@ -248,8 +249,14 @@ impl Flight {
         });
     }
 
-    /// The order for the dump that is due first, of everything until `end`.
-    pub(crate) fn order(&mut self, end: Moment, exit_status: Option<i32>) -> Option<DumpOrder> {
+    /// The order for the dump that is due first, of everything until `end`, with the calls that are
+    /// `open` then.
+    pub(crate) fn order(
+        &mut self,
+        end: Moment,
+        exit_status: Option<i32>,
+        open: Batch,
+    ) -> Option<DumpOrder> {
         let wanted = self.wanted.iter().enumerate();
         let (at, _) = wanted.min_by_key(|(_, wanted)| wanted.due_ns)?;
         let Wanted {
@@ -267,6 +274,7 @@ impl Flight {
             from_ns: before.map_or(i64::MIN, |before| dump.ts.saturating_sub(ns(before))),
             dump,
             end,
+            open,
             exit_status,
             destination: self.destination.clone(),
             number: self.dumps.back().map_or(1, |last| last.number + 1),

@@ -294,6 +294,50 @@ fn analyses_see_the_window_only() {
 }
 
 #[test]
+fn a_dump_has_the_calls_that_threads_are_in() {
+    needs!("syscalls", "tasks");
+    let flight = Flight::start(&["--flight", "60s"], &["sh", "-c", "sleep 2; sleep 100"]);
+    let pid = flight.child.id().to_string();
+    // The sleeps that a dump has, finished or not.
+    let sleeps = || {
+        let asked = recorder().args(["dump", "--pid", &pid]).output().unwrap();
+        if !asked.status.success() {
+            return Vec::new();
+        }
+        let path = PathBuf::from(String::from_utf8(asked.stdout).unwrap().trim());
+        sound_dump(&path);
+        let mut calls = rows::<Syscall>(&Capture::open(&path).unwrap());
+        calls.retain(|row| row.nr == number_of("clock_nanosleep"));
+        calls.sort_by_key(|row| row.ts);
+        calls
+    };
+    let mut first = Vec::new();
+    let mut second = Vec::new();
+    wait(
+        || {
+            first = sleeps();
+            !first.is_empty()
+        },
+        || flight.log(),
+    );
+    wait(
+        || {
+            second = sleeps();
+            second.len() > 1
+        },
+        || flight.log(),
+    );
+    assert_eq!(first.len(), 1);
+    assert_eq!((first[0].dur, first[0].ret), (None, None), "it goes on");
+    // What was open then is told once, as it ended.
+    assert_eq!((second[0].tid, second[0].ts), (first[0].tid, first[0].ts));
+    assert!(second[0].dur.is_some_and(|dur| dur >= 2_000_000_000));
+    assert_eq!(second[1].dur, None);
+    assert_eq!(second.len(), 2);
+    flight.interrupt();
+}
+
+#[test]
 fn crashes_make_it_write() {
     needs!("processes");
     let options = ["--flight", "5s", "--trigger", "crash", "--after", "50ms"];
