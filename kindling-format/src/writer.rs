@@ -110,11 +110,13 @@ impl<W: Write> CaptureWriter<W> {
     /// free can end the capture even when the disk is full.
     pub fn end_bytes(&self, members: &[EncodedMember]) -> u64 {
         const SUMMARY: u64 = 16 << 10;
-        // A header, a row of the index and an entry of the directory, with the member's name.
-        const MEMBER: u64 = 256;
+        // A local header, with the member's name.
+        const HEADER: u64 = 128;
+        // A row of the index and an entry of the directory.
+        const MEMBER: u64 = 160;
         let data_bytes: usize = members.iter().map(|member| member.bytes.len()).sum();
-        let count = self.entries.len() + members.len();
-        SUMMARY + data_bytes as u64 + MEMBER * count as u64
+        let (new, old) = (members.len() as u64, self.entries.len() as u64);
+        data_bytes as u64 + HEADER * new + MEMBER * (new + old) + SUMMARY
     }
 
     /// What the bytes are written to.

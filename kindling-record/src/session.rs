@@ -366,12 +366,16 @@ impl Session<'_, '_> {
                 Ok(self.encoder.tell(Message::Next(Box::new((summary, next)))))
             }
             Way::Flight(flight) => {
-                flight.begin_slice(now.monotonic_ns);
+                let needed_ns = flight.begin_slice(now.monotonic_ns);
                 let mut drain = self.drain.borrow_mut();
                 drain.repeat(now);
                 let state = std::mem::take(&mut drain.batch);
                 drop(drain);
-                let slice = SliceStart { start: now, state };
+                let slice = SliceStart {
+                    needed_ns,
+                    start: now,
+                    state,
+                };
                 Ok(self.encoder.tell(Message::Slice(Box::new(slice))))
             }
         }

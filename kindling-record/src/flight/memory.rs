@@ -30,6 +30,8 @@ const MEMBER_BYTES: u64 = 256;
 
 /// A slice begins.
 pub(crate) struct SliceStart {
+    /// What is from before this moment may be forgotten.
+    pub(crate) needed_ns: i64,
     pub(crate) start: Moment,
     /// All that is known of what is alive and open.
     pub(crate) state: Batch,
@@ -99,8 +101,8 @@ impl Slice {
 pub(crate) struct Memory {
     window: Window,
     slices: VecDeque<Slice>,
-    /// When the last batch was cut.
-    newest_ns: i64,
+    /// What is from before this moment may be forgotten.
+    needed_ns: i64,
     namer: Namer,
     /// Dumps that wait for the names of their code, in the order in which these come.
     waiting: VecDeque<Snapshot>,
@@ -115,7 +117,7 @@ impl Memory {
         Self {
             window,
             slices: VecDeque::from([Slice::begin(start, Segment::default())]),
-            newest_ns: start.monotonic_ns,
+            needed_ns: start.monotonic_ns,
             namer: Namer::start(Keep::Only),
             waiting: VecDeque::new(),
             writers: Vec::new(),
@@ -126,8 +128,6 @@ impl Memory {
 
     fn batch(&mut self, mut batch: Batch) -> Result<()> {
         self.namer.send(std::mem::take(&mut batch.code));
-        let cut_at = batch.cut_at.map(|moment| moment.monotonic_ns);
-        self.newest_ns = cut_at.unwrap_or(self.newest_ns);
         let segment = Arc::new(Segment::of(batch)?);
         if let Some(slice) = self.slices.back_mut() {
             slice.append(&segment);
@@ -141,7 +141,7 @@ impl Memory {
         let held: u64 = self.slices.iter().map(|slice| slice.size_bytes).sum();
         let mut held = held;
         while let Some(second) = self.slices.get(1) {
-            let is_covered = second.start.monotonic_ns <= self.window.begin_ns(self.newest_ns);
+            let is_covered = second.start.monotonic_ns <= self.needed_ns;
             if !is_covered && held <= self.window.most_bytes() {
                 break;
             }
@@ -204,9 +204,8 @@ impl Sink for Memory {
         match message {
             Message::Batch(batch) => self.batch(*batch)?,
             Message::Slice(begin) => {
-                let SliceStart { start, state } = *begin;
-                self.newest_ns = start.monotonic_ns;
-                let slice = Slice::begin(start, Segment::of(state)?);
+                self.needed_ns = begin.needed_ns;
+                let slice = Slice::begin(begin.start, Segment::of(begin.state)?);
                 self.slices.push_back(slice);
                 self.forget();
             }

@@ -31,8 +31,10 @@ use crate::{
     trigger::{Fired, Trigger},
 };
 
-/// The window is cut into so many slices: as much more than the window is in memory at most.
+/// The window is cut into so many slices: two more than the window has are in memory at most.
 const SLICES: u32 = 8;
+/// A trigger is seen so late at most.
+const DRAINED_WITHIN: Duration = Duration::from_millis(250);
 
 /// How much of the recording is kept: all bounds hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,10 +64,10 @@ impl Window {
         }
     }
 
-    /// What is from before this moment, with the newest event at `newest_ns`, may be forgotten.
-    pub(super) fn begin_ns(&self, newest_ns: i64) -> i64 {
-        let kept = self.before.map(|before| before + self.after);
-        kept.map_or(i64::MIN, |kept| newest_ns.saturating_sub(ns(kept)))
+    /// When the dump of a trigger at `ts` begins.
+    fn begin_ns(&self, ts: i64) -> i64 {
+        self.before
+            .map_or(i64::MIN, |before| ts.saturating_sub(ns(before)))
     }
 
     /// More bytes than that are not kept.
@@ -186,9 +188,14 @@ impl Flight {
         self.config.window.is_slice(lasted_ns, slice_bytes)
     }
 
-    /// A slice begins.
-    pub(crate) fn begin_slice(&mut self, now_ns: i64) {
+    /// A slice begins; what is from before the moment that comes back, no dump will need: neither one
+    /// that is wanted, nor one whose trigger is still in the rings.
+    pub(crate) fn begin_slice(&mut self, now_ns: i64) -> i64 {
         self.slice_start_ns = now_ns;
+        let window = &self.config.window;
+        let wanted = self.wanted.iter().map(|wanted| wanted.dump.ts);
+        let latest = now_ns - ns(window.after) - ns(DRAINED_WITHIN);
+        window.begin_ns(wanted.fold(latest, i64::min))
     }
 
     /// Takes in what triggers saw: the first one, and how many there were more.
@@ -263,7 +270,6 @@ impl Flight {
             mut dump, reply, ..
         } = self.wanted.remove(at)?;
         dump.suppressed = std::mem::take(&mut self.suppressed);
-        let before = self.config.window.before;
         self.is_writing = true;
         self.orders += 1;
         Some(DumpOrder {
@@ -271,7 +277,7 @@ impl Flight {
                 part: self.orders - 1,
                 ..self.header.clone()
             },
-            from_ns: before.map_or(i64::MIN, |before| dump.ts.saturating_sub(ns(before))),
+            from_ns: self.config.window.begin_ns(dump.ts),
             dump,
             end,
             open,
