@@ -1,15 +1,27 @@
-//! Compiles the BPF object and generates its skeleton.
+//! Compiles the BPF objects and generates their skeletons.
 
-use std::{env, path::PathBuf};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let bpf = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../bpf");
-    let skeleton = PathBuf::from(env::var("OUT_DIR")?).join("kindling.skel.rs");
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+fn main() -> Outcome {
+    let package = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
+    let bpf = package.join("../bpf");
     println!("cargo:rerun-if-changed={}", bpf.display());
+    skeleton(&bpf.join("kindling.bpf.c"), "kindling.skel.rs")?;
+    let floor = package.join("examples/floor/floor.bpf.c");
+    println!("cargo:rerun-if-changed={}", floor.display());
+    skeleton(&floor, "floor.skel.rs")
+}
+
+fn skeleton(source: &Path, name: &str) -> Outcome {
     libbpf_cargo::SkeletonBuilder::new()
-        .source(bpf.join("kindling.bpf.c"))
+        .source(source)
         // v3 has atomic operations that return the old value, since Linux 5.12.
         .clang_args(["-mcpu=v3", "-Wall", "-Werror", "-Wno-unused-function"])
-        .build_and_generate(&skeleton)?;
+        .build_and_generate(PathBuf::from(env::var("OUT_DIR")?).join(name))?;
     Ok(())
 }
