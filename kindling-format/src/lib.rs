@@ -43,6 +43,7 @@ mod error;
 pub mod header;
 mod inspect;
 pub mod mmap;
+mod pack;
 mod pages;
 mod quiet;
 mod reader;

@@ -2,30 +2,37 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, HashSet},
+    cell::RefCell,
+    collections::{BTreeMap, HashMap, HashSet},
+    rc::Rc,
     sync::Arc,
 };
 
 use arrow::{
     array::{ArrayRef, RecordBatch, RecordBatchReader},
-    datatypes::{Field, Schema, SchemaRef},
+    datatypes::{Field, FieldRef, Schema, SchemaRef},
 };
 use bytes::Bytes;
 use parquet::{
     arrow::{
-        ArrowWriter, ProjectionMask,
+        ArrowSchemaConverter, ProjectionMask,
         arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader},
-        arrow_writer::ArrowWriterOptions,
+        arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves},
         parquet_to_arrow_field_levels,
     },
     basic::{Compression, Encoding as ParquetEncoding, ZstdLevel},
-    file::properties::{EnabledStatistics, WriterProperties, WriterVersion},
-    schema::types::ColumnPath,
+    errors::ParquetError,
+    file::{
+        properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr, WriterVersion},
+        writer::SerializedFileWriter,
+    },
+    schema::types::{ColumnPath, SchemaDescriptor},
 };
 
 use crate::{
     FormatError,
     column::{Rows, Value, View},
+    pack::{self, Chunk},
     pages::{self, Refused},
     quiet,
     schema::{Encoding, Extent, Table},
@@ -46,7 +53,7 @@ pub const DECODED_LIMIT: u64 = 4 << 30;
 /// Rows that are decoded at once: more than the recorder writes to a member.
 const BATCH_ROWS: u64 = 1 << 17;
 /// How much work goes into making a member small.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Effort {
     /// Little, beside the workload that is recorded: zstd 1.
     #[default]
@@ -85,19 +92,74 @@ pub(crate) fn encode<T: Table>(
         what: error.to_string(),
     };
     let batch = batch::<T>(arrays)?;
-    let options = ArrowWriterOptions::new()
-        .with_properties(properties_of::<T>(effort))
-        .with_skip_arrow_metadata(true);
-    let write = || -> Result<Vec<u8>, parquet::errors::ParquetError> {
-        let mut writer = ArrowWriter::try_new_with_options(Vec::new(), batch.schema(), options)?;
-        writer.write(&batch)?;
-        writer.into_inner()
-    };
+    let layout = Layout::of::<T>(effort).map_err(|error| refused(&error))?;
+    let bytes = layout.write(&batch).map_err(|error| refused(&error))?;
     Ok(EncodedMember {
         table: T::NAME.into(),
         extent,
-        bytes: write().map_err(|error| refused(&error))?,
+        bytes,
     })
+}
+
+/// How the members of a table are laid out.
+struct Layout {
+    schema: SchemaDescriptor,
+    properties: WriterPropertiesPtr,
+    encodings: Vec<Encoding>,
+    level: ZstdLevel,
+}
+
+impl Layout {
+    /// Made once for each table and thread.
+    fn of<T: Table>(effort: Effort) -> Result<Rc<Self>, ParquetError> {
+        thread_local! {
+            static MADE: RefCell<HashMap<(&'static str, Effort), Rc<Layout>>> = RefCell::default();
+        }
+        let key = (T::NAME, effort);
+        if let Some(made) = MADE.with_borrow(|made| made.get(&key).cloned()) {
+            return Ok(made);
+        }
+        let layout = Rc::new(Self {
+            schema: ArrowSchemaConverter::new().convert(&schema_of::<T>())?,
+            properties: Arc::new(properties_of::<T>(effort)),
+            encodings: T::specs().into_iter().map(|spec| spec.encoding).collect(),
+            level: ZstdLevel::try_new(effort.zstd_level())?,
+        });
+        MADE.with_borrow_mut(|made| made.insert(key, Rc::clone(&layout)));
+        Ok(layout)
+    }
+
+    fn write(&self, batch: &RecordBatch) -> Result<Vec<u8>, ParquetError> {
+        let root = self.schema.root_schema_ptr();
+        let mut file = SerializedFileWriter::new(Vec::new(), root, Arc::clone(&self.properties))?;
+        let mut group = file.next_row_group()?;
+        let mut leaves = self.schema.columns().iter();
+        let fields = batch.schema_ref().fields();
+        for ((field, array), &encoding) in fields.iter().zip(batch.columns()).zip(&self.encodings) {
+            let leaf = leaves.next().ok_or(ParquetError::EOF("a column".into()))?;
+            match pack::column(leaf, array, encoding, self.level)? {
+                Some(Chunk { bytes, close }) => group.append_column(&bytes, close)?,
+                None => self.nested(field, array)?.append_to_row_group(&mut group)?,
+            }
+        }
+        group.close()?;
+        file.into_inner()
+    }
+
+    /// A column of a kind that is not packed here: one of lists, which has one leaf.
+    fn nested(&self, field: &FieldRef, array: &ArrayRef) -> Result<ArrowColumnChunk, ParquetError> {
+        let schema = Arc::new(Schema::new([Arc::clone(field)]));
+        let root = ArrowSchemaConverter::new().convert(&schema)?;
+        let properties = Arc::clone(&self.properties);
+        let file = SerializedFileWriter::new(std::io::sink(), root.root_schema_ptr(), properties)?;
+        let writers = ArrowRowGroupWriterFactory::new(&file, schema).create_column_writers(0)?;
+        let leaves = compute_leaves(field, array)?;
+        let (Some(mut writer), Some(leaf)) = (writers.into_iter().next(), leaves.first()) else {
+            return Err(ParquetError::EOF("a column".into()));
+        };
+        writer.write(leaf)?;
+        writer.close()
+    }
 }
 
 /// The arrays of a table's columns as a batch.
