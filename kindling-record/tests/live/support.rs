@@ -31,6 +31,25 @@ pub(crate) fn analyzer() -> Option<Command> {
     path.exists().then(|| Command::new(path))
 }
 
+/// The analyzer's answer about a recording, from its JSON; `None`, and a line that says so, where the
+/// analyzer was not built.
+pub(crate) fn analyzed(recording: &Recording, command: &str, options: &[&str]) -> Option<Value> {
+    let Some(mut analyzer) = analyzer() else {
+        eprintln!("SKIPPED: {command}: kindling-replay was not built");
+        return None;
+    };
+    let output = analyzer
+        .arg(command)
+        .arg(&recording.path)
+        .args(["--format", "json"])
+        .args(options)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", transcript(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    Some(report[command.replace('-', "_")].clone())
+}
+
 /// Why one of the sources is not available here, as the recorder itself says.
 pub(crate) fn missing(sources: &[&str]) -> Option<String> {
     let output = recorder()
@@ -185,6 +204,12 @@ impl Recording {
                     .collect::<Vec<_>>()
             })
             .collect()
+    }
+
+    /// A moment of the program's clock, as the analyzer's options name it.
+    pub(crate) fn moment(&self, monotonic_ns: &Value) -> String {
+        let start_ns = self.capture.header().start.monotonic_ns;
+        format!("{}ns", number(monotonic_ns) - start_ns)
     }
 
     /// How many events of a table did not arrive.

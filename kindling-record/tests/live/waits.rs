@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kindling_format::schema::{Switch, Syscall, Wakeup};
 use serde_json::Value;
 
-use crate::support::{Program, Recording, analyzer, id, needs, number, transcript};
+use crate::support::{Program, Recording, analyzed, id, needs, number};
 
 const ASKED: &str = "200";
 
@@ -75,20 +75,11 @@ fn the_thread_is_off_the_cpu_in_that_syscall_and_then_woken() {
 #[test]
 fn the_analyzer_gives_the_same_reasons() {
     needs!("syscalls", "switches", "wakeups");
-    let Some(mut analyzer) = analyzer() else {
-        eprintln!("SKIPPED: wait reasons: kindling-replay was not built");
+    let recording = Program::compile("waits").record(&[], &[ASKED]);
+    let Some(report) = analyzed(&recording, "threads", &[]) else {
         return;
     };
-    let recording = Program::compile("waits").record(&[], &[ASKED]);
-    let output = analyzer
-        .arg("threads")
-        .arg(&recording.path)
-        .args(["--format", "json"])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", transcript(&output));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let rows = report["threads"]["rows"].as_array().unwrap();
+    let rows = report["rows"].as_array().unwrap();
     let by_tid: BTreeMap<i64, &Value> = rows.iter().map(|row| (number(&row["tid"]), row)).collect();
     for wait in waits(&recording) {
         let blocked_by_ns = &by_tid[&number(&wait["tid"])]["blocked_by_ns"];
