@@ -91,3 +91,82 @@ fn the_analyzer_gives_the_same_reasons() {
         );
     }
 }
+
+/// The story of a thread.
+fn story(recording: &Recording, tid: &Value) -> Option<Value> {
+    let tid = tid.to_string();
+    analyzed(recording, "thread", &[&tid])
+}
+
+#[test]
+fn the_analyzer_says_whether_the_time_was_over() {
+    needs!("syscalls", "switches", "wakeups");
+    let recording = Program::compile("waits").record(&[], &[ASKED]);
+    for wait in waits(&recording) {
+        let Some(story) = story(&recording, &wait["tid"]) else {
+            return;
+        };
+        let rows = story["waits"]["rows"].as_array().unwrap();
+        let is_it = |row: &&Value| {
+            row["reason"] == wait["reason"] && number(&row["max_ns"]) >= enough_ns(&recording)
+        };
+        // A mutex's waiter also waits for its helper to end.
+        let ends: Vec<&Value> = rows.iter().filter(is_it).map(|row| &row["ended"]).collect();
+        assert!(ends.contains(&&wait["ended"]), "{wait}, but {story:#}");
+        let idle_ns = number(&story["thread"]["poll_idle_ns"]);
+        let is_idle = wait["reason"] == "poll" && wait["ended"] == "timed_out";
+        assert_eq!(idle_ns >= enough_ns(&recording), is_idle, "{story:#}");
+    }
+}
+
+#[test]
+fn futexes_of_calls_of_their_own_are_locks_too() {
+    needs!("syscalls", "switches", "wakeups");
+    let recording = Program::compile("waits").record(&[], &[ASKED]);
+    recording.assert_complete();
+    let Some(wait) = waits(&recording)
+        .iter()
+        .find(|wait| wait["name"] == "wait-futex2")
+    else {
+        eprintln!("SKIPPED: futex_wait: this kernel does not have it");
+        return;
+    };
+    let Some(report) = analyzed(&recording, "locks", &[]) else {
+        return;
+    };
+    let address = Value::from(format!("{:#x}", number(&wait["word"])));
+    let locks = report["rows"].as_array().unwrap();
+    let lock = locks
+        .iter()
+        .find(|row| row["places"][0]["address"] == address);
+    let lock = lock.unwrap_or_else(|| panic!("no lock at {address} in {report:#}"));
+    assert_eq!(lock["waiters"]["rows"][0]["tid"], wait["tid"], "{lock:#}");
+    let edges = report["edges"]["rows"].as_array().unwrap();
+    let edge = edges
+        .iter()
+        .find(|edge| edge["lock"] == lock["id"])
+        .unwrap();
+    assert_eq!(edge["holder"]["tid"], wait["helper"], "{edge:#}");
+    assert_eq!(edge["confidence"], "high", "{edge:#}");
+}
+
+#[test]
+fn the_lock_of_an_address_space_is_a_lock() {
+    needs!("syscalls", "switches", "wakeups");
+    let recording = Program::compile("memory").record(&[], &["500"]);
+    recording.assert_complete();
+    let Some(story) = story(&recording, &recording.truth["tid"]) else {
+        return;
+    };
+    let blocked_ns = number(&recording.truth["blocked_ns"]);
+    let rows = story["waits"]["rows"].as_array().unwrap();
+    let in_call = rows.iter().filter(|row| row["syscall"] == "mprotect");
+    let (locks, others): (Vec<&Value>, Vec<&Value>) =
+        in_call.partition(|row| row["reason"] == "lock");
+    assert!(others.is_empty(), "{others:#?}");
+    let found_ns: i64 = locks.iter().map(|row| number(&row["total_ns"])).sum();
+    assert!(
+        found_ns <= blocked_ns && found_ns * 10 >= blocked_ns * 9,
+        "{found_ns} ns found, {blocked_ns} ns measured: {story:#}"
+    );
+}

@@ -4,6 +4,7 @@ pub mod catalog;
 pub mod clock;
 pub mod connection;
 pub mod doing;
+pub mod ended;
 mod facts;
 pub mod file;
 pub mod fold;
