@@ -122,9 +122,8 @@ fn compare(args: &Args, context: &Context, catalog: &Catalog) -> anyhow::Result<
         endpoint: args.endpoint.clone(),
         ..RpcFilter::default()
     };
-    let calls = Calls::load(context, catalog);
     let stacks = Stacks::load(context);
-    let report = critical_path_compare::report(context, catalog, &stacks, &calls, &filter);
+    let report = critical_path_compare::report(context, catalog, &stacks, &filter);
     let Some(report) = report else {
         bail!("{} has no answered request that fits", context.file_name);
     };

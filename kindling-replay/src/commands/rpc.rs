@@ -69,19 +69,11 @@ pub(super) fn find(
     calls: &Calls,
 ) -> anyhow::Result<usize> {
     let total = calls.calls.len();
-    let name = match id {
-        "slowest" => {
-            let report = rpc::report(context, catalog, calls, &Default::default());
-            report
-                .list
-                .rows
-                .first()
-                .map(|row| row.id.clone())
-                .unwrap_or_default()
-        }
-        id => id.to_owned(),
+    let index = match id {
+        "slowest" => rpc::slowest(context, catalog, calls),
+        id => rpc::index_of(id),
     };
-    match rpc::index_of(&name) {
+    match index {
         Some(index) if index < total => Ok(index),
         _ if total == 0 => bail!("{} has no requests of a known protocol", context.file_name),
         Some(_) => bail!(

@@ -7,6 +7,7 @@ pub mod doing;
 pub mod ended;
 mod facts;
 pub mod file;
+pub mod first;
 pub mod fold;
 pub mod futex;
 pub mod histogram;
