@@ -10,7 +10,7 @@ use crate::{
     analysis::{
         critical_path,
         critical_path_report::Question,
-        rpc::RpcFilter,
+        rpc::{RpcFilter, Wanted},
         rpc_call::{self, Call, CallKey},
     },
     context::Context,
@@ -23,7 +23,7 @@ use crate::{
         stack::Stacks,
     },
     render::json::List,
-    selection::{Window, glob},
+    selection::Window,
 };
 
 /// The most requests of a group whose paths are followed: evenly chosen if there are more.
@@ -103,9 +103,11 @@ pub fn report(
     filter: &RpcFilter,
 ) -> Option<CompareReport> {
     let connections = Connections::new(&catalog.files);
+    let wanted = Wanted::new(context, catalog);
     let mut paths: Vec<Path> = Vec::new();
     rpc_call::each(context, catalog, &connections, |call| {
-        let answered = answered(&call).filter(|_| admits(context, filter, &call));
+        let is_wanted = wanted.admits(&call) && filter.admits(&call, None);
+        let answered = answered(&call).filter(|_| is_wanted);
         let answered = answered.filter(|(_, window)| context.selection.window.contains(window.to));
         paths.extend(answered.map(|(tid, window)| Path {
             length_ns: window.length_ns(),
@@ -168,14 +170,6 @@ fn chosen(paths: &[Path], from: usize, to: usize) -> Vec<Path> {
     let part = paths.get(from.min(to)..to).unwrap_or_default();
     let every = part.len().div_ceil(MOST_PATHS).max(1);
     part.iter().step_by(every).copied().collect()
-}
-
-fn admits(context: &Context, filter: &RpcFilter, call: &Call) -> bool {
-    let like = |pattern: &String| glob(pattern, call.endpoint());
-    let is = |protocol: &String| protocol == call.protocol;
-    context.selection.window.contains(call.start())
-        && filter.endpoint.as_ref().is_none_or(like)
-        && filter.protocol.as_ref().is_none_or(is)
 }
 
 /// Follows the paths of a group; the time of all of them by process, state and syscall.

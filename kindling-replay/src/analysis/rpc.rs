@@ -185,20 +185,22 @@ pub fn slowest(context: &Context, catalog: &Catalog, calls: &Calls) -> Option<us
 }
 
 /// The requests that the selection admits.
-struct Wanted<'a> {
+pub(super) struct Wanted<'a> {
     described: Described<'a>,
     ends: EventSelection<'a>,
 }
 
 impl<'a> Wanted<'a> {
-    fn new(context: &'a Context, catalog: &'a Catalog) -> Self {
+    /// Those of this capture.
+    pub(super) fn new(context: &'a Context, catalog: &'a Catalog) -> Self {
         Self {
             described: Described { context, catalog },
             ends: EventSelection::new(context, catalog, &[EventKind::Request]),
         }
     }
 
-    fn admits(&self, call: &Call) -> bool {
+    /// Whether it began in the window, and one of its ends is selected.
+    pub(super) fn admits(&self, call: &Call) -> bool {
         let window = self.described.context.selection.window;
         window.contains(call.start()) && self.described.involves(call, &self.ends)
     }
@@ -353,7 +355,7 @@ pub fn index_of(id: &str) -> Option<usize> {
 }
 
 impl RpcFilter {
-    fn admits(&self, call: &Call, latency_ns: Option<i64>) -> bool {
+    pub(super) fn admits(&self, call: &Call, latency_ns: Option<i64>) -> bool {
         let slow = |least: i64| latency_ns.is_some_and(|latency| latency >= least);
         let failed = || matches!(call.outcome(), Outcome::Error | Outcome::NoAnswer);
         self.protocol

@@ -59,6 +59,9 @@ pub struct Args {
 /// If the capture cannot be read, has nothing of what is asked for, or the answer cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let formats = [Format::Text, Format::Json, Format::Svg];
+    if let Some(id) = &args.id {
+        rpc::refuse_selection(id, &args.common)?;
+    }
     let mut context = Context::open(&args.common, &formats)?;
     let shown = match context.format {
         Format::Text => Some(TEXT_ROWS),

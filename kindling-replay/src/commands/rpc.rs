@@ -9,7 +9,7 @@ use crate::{
         rpc_breakdown,
         rpc_call::Calls,
     },
-    cli::{CommonArgs, Format, UsageError},
+    cli::{CommonArgs, Format, Unused, UsageError},
     context::Context,
     model::{catalog::Catalog, stack::Stacks},
     render,
@@ -36,6 +36,9 @@ pub struct Args {
 /// # Errors
 /// If the capture cannot be read, has no such request, or the answer cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+    refuse_selection(&args.id, &args.common)?;
+    args.common
+        .refuse(&[Unused::Top], "rpc shows all of one request")?;
     let mut context = Context::open(&args.common, &[Format::Text, Format::Json])?;
     let catalog = Catalog::load(&context);
     let calls = Calls::load(&context, &catalog);
@@ -56,6 +59,17 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         bail!("{} has no request {}", context.file_name, args.id);
     };
     context.answer("rpc", &report, render::rpc_breakdown::text)
+}
+
+/// Refuses a selection where the request is named: it only says among which `slowest` is.
+pub(super) fn refuse_selection(id: &str, common: &CommonArgs) -> Result<(), UsageError> {
+    match id {
+        "slowest" => Ok(()),
+        id => common.refuse(
+            &Unused::SELECTION,
+            &format!("{id} names the request already"),
+        ),
+    }
 }
 
 /// The request that an id names, as a place in the list of calls.
