@@ -53,7 +53,8 @@ int main(int argc, char **argv)
 	if (page == MAP_FAILED)
 		die("mmap");
 	pthread_t filler = start_thread(fill, NULL);
-	int64_t end_ns = clock_ns(CLOCK_MONOTONIC) + atol(argv[1]) * 1000000;
+	int64_t from_ns = clock_ns(CLOCK_MONOTONIC);
+	int64_t end_ns = from_ns + atol(argv[1]) * 1000000;
 	while (clock_ns(CLOCK_MONOTONIC) < end_ns) {
 		int64_t began_ns = clock_ns(CLOCK_MONOTONIC);
 		int64_t had_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) + run_delay_ns();
@@ -62,9 +63,10 @@ int main(int argc, char **argv)
 		had_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) + run_delay_ns() - had_ns;
 		blocked_ns += clock_ns(CLOCK_MONOTONIC) - began_ns - had_ns;
 	}
+	int64_t to_ns = clock_ns(CLOCK_MONOTONIC);
 	done = 1;
 	pthread_join(filler, NULL);
-	printf("{\"tid\": %d, \"calls\": %lld, \"blocked_ns\": %lld}\n", getpid(), (long long)calls,
-	       (long long)blocked_ns);
+	printf("{\"tid\": %d, \"from_ns\": %lld, \"to_ns\": %lld, \"calls\": %lld, \"blocked_ns\": %lld}\n",
+	       getpid(), (long long)from_ns, (long long)to_ns, (long long)calls, (long long)blocked_ns);
 	return 0;
 }

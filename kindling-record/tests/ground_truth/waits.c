@@ -331,6 +331,7 @@ int main(int argc, char **argv)
 	// Older kernels have none of these calls.
 	int has_futex2 = syscall(FUTEX2_WAKE, &waits[0].word, 0xfffffffful, 1, FUTEX2_U32_PRIVATE) == 0;
 	int count = has_futex2 ? ALL : ALL - FUTEX2_WAITS;
+	int64_t from_ns = clock_ns(CLOCK_MONOTONIC);
 	pthread_t busy = start_thread(compute, NULL);
 	for (int i = 0; i < count; i++)
 		handles[i] = start_thread(run_wait, &waits[i]);
@@ -338,7 +339,9 @@ int main(int argc, char **argv)
 		pthread_join(handles[i], NULL);
 	pthread_join(busy, NULL);
 
-	printf("{\"pid\": %d, \"asked_ns\": %lld, \"waits\": [", getpid(), (long long)asked_ns);
+	int64_t to_ns = clock_ns(CLOCK_MONOTONIC);
+	printf("{\"pid\": %d, \"asked_ns\": %lld, \"from_ns\": %lld, \"to_ns\": %lld, \"waits\": [", getpid(),
+	       (long long)asked_ns, (long long)from_ns, (long long)to_ns);
 	for (int i = 0; i < count; i++) {
 		struct wait *w = &waits[i];
 		printf("%s{\"tid\": %d, \"name\": \"%s\", \"reason\": \"%s\", \"ended\": \"%s\", "

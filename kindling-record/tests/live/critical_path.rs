@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Program, Recording, analyzed, needs, number};
+use crate::support::{Program, Recording, needs, number, record_until_known};
 
 /// The pieces that lie in a phase, cut to it: state and length of each.
 fn within<'a>(
@@ -46,15 +46,17 @@ fn assert_phase(path: &Value, recording: &Recording, phase: &Value, asker: &Valu
 
 /// Records who asks in this way, and compares; `syscall` is how the answer is given.
 fn check(way: &str, syscall: &str) {
-    let recording = Program::compile("relay").record(&[], &[way, "100"]);
-    recording.assert_complete();
+    let program = Program::compile("relay");
+    let recording = record_until_known(&program, &[way, "100"], |truth| {
+        let phases = truth["phases"].as_array().unwrap().iter();
+        let tids = phases.map(|phase| &phase["tid"]);
+        tids.chain([&truth["pid"]]).collect()
+    });
+    let Some(recording) = recording else { return };
     let truth = &recording.truth;
-    let window = [&truth["from_ns"], &truth["to_ns"]].map(|moment| recording.moment(moment));
     let pid = truth["pid"].to_string();
-    let options = ["--tid", &pid, "--from", &window[0], "--to", &window[1]];
-    let Some(path) = analyzed(&recording, "critical-path", &options) else {
-        return;
-    };
+    let path = recording.in_window("critical-path", &["--tid", &pid]);
+    let path = path.unwrap();
     let window_ns = number(&truth["to_ns"]) - number(&truth["from_ns"]);
     assert_eq!(number(&path["length_ns"]), window_ns);
     let phases = truth["phases"].as_array().unwrap();

@@ -2,28 +2,20 @@
 
 use serde_json::Value;
 
-use crate::support::{Program, Recording, analyzed, needs, number};
+use crate::support::{Program, Recording, needs, number, record_until_known};
 
 const COMPETITORS: [&str; 3] = ["victim", "own", "other"];
 
-fn recorded(sleep_us: &str) -> Recording {
-    let recording = Program::compile("neighbours").record(&[], &["600", sleep_us]);
-    recording.assert_complete();
-    recording
-}
-
-/// The answer about the window in which the program took its accounts.
-fn within(recording: &Recording, command: &str, options: &[&str]) -> Option<Value> {
-    let truth = &recording.truth;
-    let window = [&truth["from_ns"], &truth["to_ns"]].map(|moment| recording.moment(moment));
-    let [from, to] = &window;
-    let window = ["--from", from, "--to", to];
-    analyzed(recording, command, &[&window[..], options].concat())
+fn recorded(sleep_us: &str) -> Option<Recording> {
+    let program = Program::compile("neighbours");
+    record_until_known(&program, &["600", sleep_us], |truth| {
+        COMPETITORS.map(|name| &truth[name]["tid"]).into()
+    })
 }
 
 fn of_victim(recording: &Recording, command: &str) -> Option<Value> {
     let tid = recording.truth["victim"]["tid"].to_string();
-    within(recording, command, &["--tid", &tid])
+    recording.in_window(command, &["--tid", &tid])
 }
 
 fn row<'a>(list: &'a Value, tid: &Value) -> &'a Value {
@@ -48,11 +40,11 @@ fn agrees(found_ns: i64, kernel_ns: i64, truth: &Value, what: &Value) {
 fn times_and_switches_of_a_thread_are_the_kernels() {
     needs!("switches", "wakeups", "processes");
     for sleep_us in ["0", "500"] {
-        let recording = recorded(sleep_us);
-        let truth = &recording.truth;
-        let Some(threads) = within(&recording, "threads", &[]) else {
+        let Some(recording) = recorded(sleep_us) else {
             return;
         };
+        let truth = &recording.truth;
+        let threads = recording.in_window("threads", &[]).unwrap();
         for name in COMPETITORS {
             let thread = row(&threads, &truth[name]["tid"]);
             let cpu_ns = number(&truth[name]["cpu_ns"]);
@@ -75,11 +67,11 @@ fn times_and_switches_of_a_thread_are_the_kernels() {
 #[test]
 fn a_thread_that_never_sleeps_waits_for_those_who_run() {
     needs!("switches", "wakeups", "processes");
-    let recording = recorded("0");
-    let truth = &recording.truth;
-    let Some(report) = of_victim(&recording, "neighbours") else {
+    let Some(recording) = recorded("0") else {
         return;
     };
+    let truth = &recording.truth;
+    let report = of_victim(&recording, "neighbours").unwrap();
     let whole_ns = number(&report["runnable_ns"]);
     agrees(whole_ns, number(&truth["run_delay_ns"]), truth, &report);
     for (name, sum) in [("own", &report["own_ns"]), ("other", &Value::Null)] {
@@ -96,33 +88,35 @@ fn a_thread_that_never_sleeps_waits_for_those_who_run() {
 #[test]
 fn a_thread_that_sleeps_waits_for_less_than_they_run() {
     needs!("switches", "wakeups", "processes");
-    let recording = recorded("500");
-    let truth = &recording.truth;
-    let Some(report) = of_victim(&recording, "neighbours") else {
+    let Some(recording) = recorded("500") else {
         return;
     };
+    let truth = &recording.truth;
+    let report = of_victim(&recording, "neighbours").unwrap();
     let whole_ns = number(&report["runnable_ns"]);
     agrees(whole_ns, number(&truth["run_delay_ns"]), truth, &report);
-    let charged = ["own", "other"].map(|name| {
-        let charged_ns = number(&row(&report["threads"], &truth[name]["tid"])["ns"]);
+    let window_ns = number(&truth["to_ns"]) - number(&truth["from_ns"]);
+    let had_ns = number(&truth["victim"]["cpu_ns"]) + number(&truth["run_delay_ns"]);
+    let slept_ns = window_ns - had_ns;
+    assert!(slept_ns > 0, "{truth}");
+    for name in ["own", "other"] {
+        let thread = row(&report["threads"], &truth[name]["tid"]);
         let cpu_ns = number(&truth[name]["cpu_ns"]);
-        // What they ran in its sleeps is not charged.
-        assert!(charged_ns < cpu_ns, "{truth}\n{report:#}");
-        charged_ns
-    });
-    // The rest had whoever else is on this machine.
-    assert!(charged.iter().sum::<i64>() <= whole_ns, "{report:#}");
-    assert!(charged.iter().sum::<i64>() >= whole_ns / 2, "{report:#}");
+        // What they ran while it slept is not charged, all else is.
+        let in_sleeps_ns = cpu_ns - number(&thread["ns"]);
+        assert!(in_sleeps_ns >= 0, "{truth}\n{thread:#}");
+        agrees(in_sleeps_ns.max(slept_ns), slept_ns, truth, thread);
+    }
 }
 
 #[test]
 fn a_cpu_was_busy_with_those_who_had_it() {
     needs!("switches", "wakeups", "processes");
-    let recording = recorded("0");
-    let truth = &recording.truth;
-    let Some(report) = within(&recording, "cpus", &[]) else {
+    let Some(recording) = recorded("0") else {
         return;
     };
+    let truth = &recording.truth;
+    let report = recording.in_window("cpus", &[]).unwrap();
     let rows = report["rows"].as_array().unwrap();
     let cpu = rows.iter().find(|row| row["cpu"] == truth["cpu"]).unwrap();
     let mut had_ns = 0;
