@@ -80,8 +80,8 @@ pub struct SelectionArgs {
 }
 
 impl SelectionArgs {
-    /// Whether nothing was typed that leaves a part out.
-    pub fn is_empty(&self) -> bool {
+    /// The options that were typed: those that choose a time or events, and those that choose threads.
+    fn typed(&self) -> (Vec<&'static str>, Vec<&'static str>) {
         let Self {
             from,
             to,
@@ -91,13 +91,62 @@ impl SelectionArgs {
             container,
             filter,
         } = self;
-        from.is_none()
-            && to.is_none()
-            && pid.is_empty()
-            && tid.is_empty()
-            && comm.is_none()
-            && container.is_none()
-            && filter.is_none()
+        let typed = |options: &[(&'static str, bool)]| {
+            let typed = options.iter().filter(|(_, is_typed)| *is_typed);
+            typed.map(|(option, _)| *option).collect()
+        };
+        let of_events = [
+            ("--from", from.is_some()),
+            ("--to", to.is_some()),
+            ("--where", filter.is_some()),
+        ];
+        let of_threads = [
+            ("--pid", !pid.is_empty()),
+            ("--tid", !tid.is_empty()),
+            ("--comm", comm.is_some()),
+            ("--container", container.is_some()),
+        ];
+        (typed(&of_events), typed(&of_threads))
+    }
+}
+
+/// Options of all commands that one of them has no use for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unused {
+    /// Those that select a time or events.
+    Events,
+    /// Those that select threads.
+    Threads,
+    /// `--format`
+    Format,
+    /// `--top`
+    Top,
+    /// `--stats`
+    Stats,
+}
+
+impl Unused {
+    /// All that select a part of the capture.
+    pub const SELECTION: [Unused; 2] = [Unused::Events, Unused::Threads];
+}
+
+impl CommonArgs {
+    /// Refuses options that would be ignored; `why` says what the command does instead.
+    ///
+    /// # Errors
+    /// If one of them was typed.
+    pub fn refuse(&self, unused: &[Unused], why: &str) -> Result<(), UsageError> {
+        let (of_events, of_threads) = self.selection.typed();
+        let typed = unused.iter().find_map(|unused| match unused {
+            Unused::Events => of_events.first().copied(),
+            Unused::Threads => of_threads.first().copied(),
+            Unused::Format => self.output.format.map(|_| "--format"),
+            Unused::Top => self.output.top.map(|_| "--top"),
+            Unused::Stats => self.stats.then_some("--stats"),
+        });
+        typed.map_or(Ok(()), |option| {
+            Err(UsageError(format!("{option} has no effect here: {why}")))
+        })
     }
 }
 
@@ -196,7 +245,7 @@ mod tests {
 
     #[test]
     fn selection_options_are_read() {
-        let typed = "kindling-replay info a.kndl --from 1.5s --pid 1,2 --pid 3 --jobs 4 --top 0";
+        let typed = "kindling-replay threads a.kndl --from 1.5s --pid 1,2 --pid 3 --jobs 4 --top 0";
         let cli = Cli::try_parse_from(typed.split(' ')).unwrap();
         let common = cli.command.common();
         assert_eq!(common.selection.pid, [1, 2, 3]);

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use crate::render::table::printable;
+
 /// One reason why an answer may not be the whole truth.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -21,6 +23,11 @@ pub enum Warning {
         /// Why.
         cause: String,
         /// The tables whose rows are missing, with how many.
+        tables: BTreeMap<String, u64>,
+    },
+    /// Tables of a newer version were left out of a capture that was written.
+    UnknownTables {
+        /// Each with how many rows.
         tables: BTreeMap<String, u64>,
     },
     /// The selection names something that the capture does not have.
@@ -69,6 +76,17 @@ impl fmt::Display for Warning {
                     .map(|(table, count)| format!("{count} of {table}"));
                 let tables = tables.collect::<Vec<_>>().join(", ");
                 write!(f, "events were lost while recording ({cause}): {tables}")
+            }
+            Warning::UnknownTables { tables } => {
+                let tables = tables
+                    .iter()
+                    .map(|(table, rows)| format!("{} ({rows} rows)", printable(table)));
+                let tables = tables.collect::<Vec<_>>().join(", ");
+                write!(
+                    f,
+                    "left out tables that this version does not know: {tables}; a newer \
+                     kindling-replay keeps them"
+                )
             }
             Warning::NothingSelected { option } => {
                 write!(f, "the capture has no thread that fits {option}")

@@ -185,7 +185,7 @@ fn wrong_usage_is_told_apart() {
     let path = file(dir.path(), &small());
     let path = path.to_str().unwrap();
     run(&["no-such-command"], 2);
-    run(&["info", path, "--from", "yesterday"], 2);
+    run(&["threads", path, "--from", "yesterday"], 2);
     assert!(complaint(&["info", path, "--format", "svg"], 2).contains("choose one of text, json"));
     for command in COMMANDS {
         assert!(
@@ -194,4 +194,63 @@ fn wrong_usage_is_told_apart() {
         );
     }
     assert!(text(&["--version"]).starts_with("kindling-replay "));
+}
+
+/// An option either changes the answer or is refused.
+#[test]
+fn no_option_is_ignored() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path(), &small());
+    let path = path.to_str().unwrap();
+    let new = dir.path().join("new.kndl");
+    let new = new.to_str().unwrap();
+    let selection: [&[&str]; 7] = [
+        &["--from", "1us"],
+        &["--to", "2us"],
+        &["--pid", "10"],
+        &["--tid", "10"],
+        &["--comm", "a*"],
+        &["--container", "c"],
+        &["--where", "dur > 1ns"],
+    ];
+    let top: &[&str] = &["--top", "1"];
+    let stats: &[&str] = &["--stats"];
+    let format: &[&str] = &["--format", "text"];
+    let of_threads = &selection[2..6];
+    type Options<'a> = &'a [&'a [&'a str]];
+    let cases: [(&[&str], Options, Options); 8] = [
+        (&["info", path], &selection, &[top]),
+        (&["check", path], &selection, &[top]),
+        (
+            &["salvage", path, "-o", new],
+            &selection,
+            &[top, format, stats],
+        ),
+        (
+            &["compact", path, "-o", new],
+            &selection,
+            &[top, format, stats],
+        ),
+        (
+            &["merge", path, path, "-o", new],
+            &selection,
+            &[top, format, stats],
+        ),
+        (&["cut", path, "-o", new], &[], &[top, format]),
+        (&["rpc", path, "r1"], &selection, &[top]),
+        (&["thread", path, "10"], of_threads, &[]),
+    ];
+    for (command, selection, others) in cases {
+        for option in selection.iter().chain(others) {
+            let args = [command, option].concat();
+            let stderr = complaint(&args, 2);
+            assert!(
+                stderr.contains(option[0]) && stderr.contains("no effect"),
+                "{stderr}"
+            );
+        }
+    }
+    for option in selection {
+        complaint(&[&["critical-path", path, "r1"], option].concat(), 2);
+    }
 }

@@ -292,6 +292,58 @@ fn what_would_count_twice_is_refused() {
     run(&["merge", str(&first), str(&second)], 2);
 }
 
+/// A capture with a table of a later version, which has 7 rows.
+fn later(start_ns: i64) -> Vec<u8> {
+    let moment = |ns| Moment {
+        monotonic_ns: ns,
+        boottime_ns: ns,
+        realtime_ns: ns,
+    };
+    let header = Header {
+        start: moment(start_ns),
+        ..Header::default()
+    };
+    let mut columns = Syscall::columns();
+    for n in 0..7 {
+        let row = Syscall {
+            ts: start_ns + n,
+            ..Syscall::default()
+        };
+        SyscallColumns::push(&mut columns, row);
+    }
+    let mut member = Syscall::encode(columns).unwrap();
+    member.table = "tides".into();
+    let mut writer = CaptureWriter::new(Vec::new(), &header).unwrap();
+    writer.append(0, member).unwrap();
+    let summary = Summary {
+        end: moment(start_ns + 100),
+        ..Summary::default()
+    };
+    writer.finish(&summary).unwrap()
+}
+
+#[test]
+fn tables_of_later_versions_are_kept_or_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let [first, second, out] = ["a", "b", "out"].map(|name| dir.path().join(name));
+    std::fs::write(&first, later(1_000)).unwrap();
+    std::fs::write(&second, later(5_000)).unwrap();
+    let told = |args: &[&str], code: i32| {
+        let args = [args, &["-o", str(&out)]].concat();
+        String::from_utf8(run(&args, code).stderr).unwrap()
+    };
+    let stderr = told(&["cut", str(&first)], 3);
+    assert!(stderr.contains("tides (7 rows)"), "{stderr}");
+    let stderr = told(&["merge", str(&first), str(&second)], 3);
+    assert!(stderr.contains("tides (14 rows)"), "{stderr}");
+    for command in ["compact", "salvage"] {
+        let stderr = told(&[command, str(&first)], 0);
+        assert!(!stderr.contains("tides"), "{stderr}");
+        let kept = Capture::open(&out).unwrap();
+        assert!(kept.members(0).any(|(table, _)| table == "tides"));
+    }
+}
+
 const HOST_A: &str = "10.0.0.1";
 const HOST_B: &str = "10.0.0.2";
 

@@ -185,7 +185,8 @@ fn a_thread_tells_its_story() {
     assert_eq!((&story["served"], &story["asked"]), (&json!(1), &json!(0)));
     let wait = &story["waits"]["rows"][0];
     let expect = json!({
-        "reason": "poll", "syscall": "epoll_wait", "file": "epoll", "waker": "kick/99",
+        "reason": "poll", "syscall": "epoll_wait", "file": "epoll",
+        "ended": "woken", "waker": "kick/99",
         "count": 10, "total_ns": 1_300, "max_ns": 130
     });
     assert_eq!(wait, &expect);

@@ -2,24 +2,10 @@
 
 use serde_json::Value;
 
-use crate::support::{Program, Recording, analyzer, needs, number, transcript};
+use crate::support::{Program, analyzed, needs, number};
 
 const ASKED_MS: &str = "20";
 const ROUNDS: &str = "5";
-
-/// The analyzer's answer; `None` where it was not built.
-fn locks(recording: &Recording) -> Option<Value> {
-    let mut analyzer = analyzer()?;
-    let output = analyzer
-        .arg("locks")
-        .arg(&recording.path)
-        .args(["--format", "json"])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", transcript(&output));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    Some(report["locks"].clone())
-}
 
 fn rows<'a>(value: &'a Value, list: &str) -> &'a [Value] {
     value[list]["rows"].as_array().unwrap()
@@ -50,8 +36,7 @@ fn waits_are_counted_timed_and_told_apart() {
     needs!("syscalls", "switches", "wakeups");
     let recording = Program::compile("locks").record(&[], &[ASKED_MS, ROUNDS]);
     recording.assert_complete();
-    let Some(report) = locks(&recording) else {
-        eprintln!("SKIPPED: locks: kindling-replay was not built");
+    let Some(report) = analyzed(&recording, "locks", &[]) else {
         return;
     };
     let pid = number(&recording.truth["pid"]);
@@ -91,8 +76,7 @@ fn waits_are_counted_timed_and_told_apart() {
 fn the_time_of_each_wait_is_charged_to_somebody() {
     needs!("syscalls", "switches", "wakeups");
     let recording = Program::compile("locks").record(&[], &[ASKED_MS, "2"]);
-    let Some(report) = locks(&recording) else {
-        eprintln!("SKIPPED: locks: kindling-replay was not built");
+    let Some(report) = analyzed(&recording, "locks", &[]) else {
         return;
     };
     for lock in report["rows"].as_array().unwrap() {
@@ -112,8 +96,7 @@ fn a_lock_between_processes_is_one_lock() {
     needs!("syscalls", "switches", "wakeups");
     let recording = Program::compile("locks").record(&[], &[ASKED_MS, "1"]);
     recording.assert_complete();
-    let Some(report) = locks(&recording) else {
-        eprintln!("SKIPPED: locks: kindling-replay was not built");
+    let Some(report) = analyzed(&recording, "locks", &[]) else {
         return;
     };
     let truth = &recording.truth["shared"];

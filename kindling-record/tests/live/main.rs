@@ -6,6 +6,7 @@
 
 mod command_line;
 mod compat;
+mod critical_path;
 mod demo;
 mod extras;
 mod flight;
@@ -14,6 +15,7 @@ mod killed;
 mod limits;
 mod lives;
 mod locks;
+mod neighbours;
 mod parts;
 mod payloads;
 mod readers;

@@ -31,6 +31,25 @@ pub(crate) fn analyzer() -> Option<Command> {
     path.exists().then(|| Command::new(path))
 }
 
+/// The analyzer's answer about a recording, from its JSON; `None`, and a line that says so, where the
+/// analyzer was not built.
+pub(crate) fn analyzed(recording: &Recording, command: &str, options: &[&str]) -> Option<Value> {
+    let Some(mut analyzer) = analyzer() else {
+        eprintln!("SKIPPED: {command}: kindling-replay was not built");
+        return None;
+    };
+    let output = analyzer
+        .arg(command)
+        .arg(&recording.path)
+        .args(["--format", "json"])
+        .args(options)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", transcript(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    Some(report[command.replace('-', "_")].clone())
+}
+
 /// Why one of the sources is not available here, as the recorder itself says.
 pub(crate) fn missing(sources: &[&str]) -> Option<String> {
     let output = recorder()
@@ -161,6 +180,31 @@ impl Ongoing {
     }
 }
 
+/// Records a program until it is known what these threads did at every moment from `from_ns` to `to_ns` of what
+/// it says; `None`, and a line that says so, if that does not come about.
+///
+/// Some kernels do not report that a thread of the machine's init leaves a CPU, so once in a while nothing says
+/// that the next thread came; on a busy machine that is more often.
+pub(crate) fn record_until_known(
+    program: &Program,
+    args: &[&str],
+    tids: impl Fn(&Value) -> Vec<&Value>,
+) -> Option<Recording> {
+    for _ in 0..6 {
+        let recording = program.record(&[], args);
+        recording.assert_complete();
+        let threads = recording.in_window("threads", &[])?;
+        let rows = threads["rows"].as_array().unwrap().iter();
+        let tids = tids(&recording.truth);
+        let mut ours = rows.filter(|row| tids.contains(&&row["tid"]));
+        if ours.all(|row| row["unknown_ns"] == 0) {
+            return Some(recording);
+        }
+    }
+    eprintln!("SKIPPED: {args:?}: this kernel did not report all switches of these threads");
+    None
+}
+
 /// A capture of one run, and what the program said it did.
 pub(crate) struct Recording {
     _dir: TempDir,
@@ -185,6 +229,19 @@ impl Recording {
                     .collect::<Vec<_>>()
             })
             .collect()
+    }
+
+    /// A moment of the program's clock, as the analyzer's options name it.
+    fn moment(&self, monotonic_ns: &Value) -> String {
+        let start_ns = self.capture.header().start.monotonic_ns;
+        format!("{}ns", number(monotonic_ns) - start_ns)
+    }
+
+    /// The analyzer's answer about the time from `from_ns` to `to_ns` of what the program says.
+    pub(crate) fn in_window(&self, command: &str, options: &[&str]) -> Option<Value> {
+        let [from, to] = ["from_ns", "to_ns"].map(|key| self.moment(&self.truth[key]));
+        let window = ["--from", &from, "--to", &to];
+        analyzed(self, command, &[&window[..], options].concat())
     }
 
     /// How many events of a table did not arrive.

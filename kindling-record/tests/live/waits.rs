@@ -5,12 +5,20 @@ use std::collections::BTreeMap;
 use kindling_format::schema::{Switch, Syscall, Wakeup};
 use serde_json::Value;
 
-use crate::support::{Program, Recording, analyzer, id, needs, number, transcript};
+use crate::support::{Program, Recording, analyzed, id, needs, number, record_until_known};
 
 const ASKED: &str = "200";
 
 fn waits(recording: &Recording) -> &[Value] {
     recording.truth["waits"].as_array().unwrap()
+}
+
+/// One run of which it is known what each waiting thread did.
+fn recorded() -> Option<Recording> {
+    record_until_known(&Program::compile("waits"), &[ASKED], |truth| {
+        let waits = truth["waits"].as_array().unwrap().iter();
+        waits.map(|wait| &wait["tid"]).collect()
+    })
 }
 
 /// Half of what was asked for: a helper begins its sleep a little before the wait that it ends.
@@ -75,20 +83,9 @@ fn the_thread_is_off_the_cpu_in_that_syscall_and_then_woken() {
 #[test]
 fn the_analyzer_gives_the_same_reasons() {
     needs!("syscalls", "switches", "wakeups");
-    let Some(mut analyzer) = analyzer() else {
-        eprintln!("SKIPPED: wait reasons: kindling-replay was not built");
-        return;
-    };
-    let recording = Program::compile("waits").record(&[], &[ASKED]);
-    let output = analyzer
-        .arg("threads")
-        .arg(&recording.path)
-        .args(["--format", "json"])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", transcript(&output));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let rows = report["threads"]["rows"].as_array().unwrap();
+    let Some(recording) = recorded() else { return };
+    let report = analyzed(&recording, "threads", &[]).unwrap();
+    let rows = report["rows"].as_array().unwrap();
     let by_tid: BTreeMap<i64, &Value> = rows.iter().map(|row| (number(&row["tid"]), row)).collect();
     for wait in waits(&recording) {
         let blocked_by_ns = &by_tid[&number(&wait["tid"])]["blocked_by_ns"];
@@ -99,4 +96,81 @@ fn the_analyzer_gives_the_same_reasons() {
             "{wait}, but {blocked_by_ns}"
         );
     }
+}
+
+/// The story of a thread.
+fn story(recording: &Recording, tid: &Value) -> Option<Value> {
+    let tid = tid.to_string();
+    analyzed(recording, "thread", &[&tid])
+}
+
+#[test]
+fn the_analyzer_says_whether_the_time_was_over() {
+    needs!("syscalls", "switches", "wakeups");
+    let Some(recording) = recorded() else { return };
+    for wait in waits(&recording) {
+        let story = story(&recording, &wait["tid"]).unwrap();
+        let rows = story["waits"]["rows"].as_array().unwrap();
+        let is_it = |row: &&Value| {
+            row["reason"] == wait["reason"] && number(&row["max_ns"]) >= enough_ns(&recording)
+        };
+        // A mutex's waiter also waits for its helper to end.
+        let ends: Vec<&Value> = rows.iter().filter(is_it).map(|row| &row["ended"]).collect();
+        assert!(ends.contains(&&wait["ended"]), "{wait}, but {story:#}");
+        let idle_ns = number(&story["thread"]["poll_idle_ns"]);
+        let is_idle = wait["reason"] == "poll" && wait["ended"] == "timed_out";
+        assert_eq!(idle_ns >= enough_ns(&recording), is_idle, "{story:#}");
+    }
+}
+
+#[test]
+fn futexes_of_calls_of_their_own_are_locks_too() {
+    needs!("syscalls", "switches", "wakeups");
+    let recording = Program::compile("waits").record(&[], &[ASKED]);
+    recording.assert_complete();
+    let Some(wait) = waits(&recording)
+        .iter()
+        .find(|wait| wait["name"] == "wait-futex2")
+    else {
+        eprintln!("SKIPPED: futex_wait: this kernel does not have it");
+        return;
+    };
+    let Some(report) = analyzed(&recording, "locks", &[]) else {
+        return;
+    };
+    let address = Value::from(format!("{:#x}", number(&wait["word"])));
+    let locks = report["rows"].as_array().unwrap();
+    let lock = locks
+        .iter()
+        .find(|row| row["places"][0]["address"] == address);
+    let lock = lock.unwrap_or_else(|| panic!("no lock at {address} in {report:#}"));
+    assert_eq!(lock["waiters"]["rows"][0]["tid"], wait["tid"], "{lock:#}");
+    let edges = report["edges"]["rows"].as_array().unwrap();
+    let edge = edges
+        .iter()
+        .find(|edge| edge["lock"] == lock["id"])
+        .unwrap();
+    assert_eq!(edge["holder"]["tid"], wait["helper"], "{edge:#}");
+    assert_eq!(edge["confidence"], "high", "{edge:#}");
+}
+
+#[test]
+fn the_lock_of_an_address_space_is_a_lock() {
+    needs!("syscalls", "switches", "wakeups");
+    let program = Program::compile("memory");
+    let known = record_until_known(&program, &["500"], |truth| vec![&truth["tid"]]);
+    let Some(recording) = known else { return };
+    let story = story(&recording, &recording.truth["tid"]).unwrap();
+    let blocked_ns = number(&recording.truth["blocked_ns"]);
+    let rows = story["waits"]["rows"].as_array().unwrap();
+    let in_call = rows.iter().filter(|row| row["syscall"] == "mprotect");
+    let (locks, others): (Vec<&Value>, Vec<&Value>) =
+        in_call.partition(|row| row["reason"] == "lock");
+    assert!(others.is_empty(), "{others:#?}");
+    let found_ns: i64 = locks.iter().map(|row| number(&row["total_ns"])).sum();
+    assert!(
+        // What the hypervisor took counts as blocked there.
+        found_ns <= blocked_ns && found_ns * 2 >= blocked_ns,
+        "{found_ns} ns found, {blocked_ns} ns measured: {story:#}"
+    );
 }

@@ -10,20 +10,20 @@ use crate::{
     analysis::{
         critical_path,
         critical_path_report::Question,
-        rpc::RpcFilter,
-        rpc_call::{Call, Calls},
+        rpc::{RpcFilter, Wanted},
+        rpc_call::{self, Call, CallKey},
     },
     context::Context,
     model::{
         catalog::{Catalog, ThreadSet},
-        connection::Role,
+        connection::{Connections, Role},
         lanes::Lanes,
         sends::Sends,
         slice::State,
         stack::Stacks,
     },
     render::json::List,
-    selection::{Window, glob},
+    selection::Window,
 };
 
 /// The most requests of a group whose paths are followed: evenly chosen if there are more.
@@ -76,18 +76,21 @@ pub struct ComparePart {
 
 /// What the path of a call is: of the thread that had the answer, from the call's start to its end.
 pub fn question(call: &Call, id: &str) -> Option<Question> {
+    let (tid, window) = answered(call)?;
+    Some(Question {
+        of: format!("request {id}, {} {}", call.protocol, call.endpoint()),
+        tid: Some(tid),
+        window,
+    })
+}
+
+/// The thread that had the answer of a call, and when that was asked for and was there.
+fn answered(call: &Call) -> Option<(u32, Window)> {
     let end = call
         .exchange(Role::Client)
         .or(call.exchange(Role::Server))?;
-    let to = call.end()?;
-    Some(Question {
-        of: format!("request {id}, {} {}", call.protocol, call.endpoint()),
-        tid: Some(end.response?.last.tid),
-        window: Window {
-            from: call.start(),
-            to,
-        },
-    })
+    let (from, to) = (call.start(), call.end()?);
+    Some((end.response?.last.tid, Window { from, to }))
 }
 
 type Key = (String, State, Option<u16>);
@@ -97,26 +100,31 @@ pub fn report(
     context: &Context,
     catalog: &Catalog,
     stacks: &Stacks,
-    calls: &Calls,
     filter: &RpcFilter,
 ) -> Option<CompareReport> {
-    let mut questions: Vec<Question> = calls
-        .calls
-        .iter()
-        .filter(|call| admits(context, filter, call))
-        .filter_map(|call| question(call, ""))
-        .filter(|question| context.selection.window.contains(question.window.to))
-        .collect();
-    let length = |question: &Question| question.window.length_ns();
-    questions.sort_by_key(|question| (length(question), question.window.from));
-    let count = questions.len();
-    let part = |from: usize, to: usize| questions.get(from.min(to)..to).unwrap_or_default();
-    let usual = part(count * 2 / 5, (count * 3 / 5).max(1).min(count));
-    let slow = part((count * 99 / 100).min(count.checked_sub(1)?), count);
+    let connections = Connections::new(&catalog.files);
+    let wanted = Wanted::new(context, catalog);
+    let mut paths: Vec<Path> = Vec::new();
+    rpc_call::each(context, catalog, &connections, |call| {
+        let is_wanted = wanted.admits(&call) && filter.admits(&call, None);
+        let answered = answered(&call).filter(|_| is_wanted);
+        let answered = answered.filter(|(_, window)| context.selection.window.contains(window.to));
+        paths.extend(answered.map(|(tid, window)| Path {
+            length_ns: window.length_ns(),
+            key: call.key(),
+            tid,
+        }));
+    });
+    // Stable: no two calls are the same but by their place.
+    paths.sort_by_key(|path| (path.length_ns, path.key));
+    let count = paths.len();
+    let usual = chosen(&paths, count * 2 / 5, (count * 3 / 5).max(1).min(count));
+    let slow = chosen(&paths, (count * 99 / 100).min(count.checked_sub(1)?), count);
+    drop(paths);
     let lanes = Lanes::load(context, catalog, stacks, &ThreadSet::All);
     let sends = Sends::load(context, catalog);
-    let (usual, usual_parts) = follow(catalog, &lanes, &sends, usual);
-    let (slow, slow_parts) = follow(catalog, &lanes, &sends, slow);
+    let (usual, usual_parts) = follow(catalog, &lanes, &sends, &usual);
+    let (slow, slow_parts) = follow(catalog, &lanes, &sends, &slow);
     let mut keys: Vec<&Key> = usual_parts.keys().chain(slow_parts.keys()).collect();
     keys.sort_unstable();
     keys.dedup();
@@ -149,12 +157,19 @@ pub fn report(
     })
 }
 
-fn admits(context: &Context, filter: &RpcFilter, call: &Call) -> bool {
-    let like = |pattern: &String| glob(pattern, call.endpoint());
-    let is = |protocol: &String| protocol == call.protocol;
-    context.selection.window.contains(call.start())
-        && filter.endpoint.as_ref().is_none_or(like)
-        && filter.protocol.as_ref().is_none_or(is)
+/// A path that may be followed.
+#[derive(Debug, Clone, Copy)]
+struct Path {
+    length_ns: i64,
+    key: CallKey,
+    tid: u32,
+}
+
+/// Those of a part that are followed.
+fn chosen(paths: &[Path], from: usize, to: usize) -> Vec<Path> {
+    let part = paths.get(from.min(to)..to).unwrap_or_default();
+    let every = part.len().div_ceil(MOST_PATHS).max(1);
+    part.iter().step_by(every).copied().collect()
 }
 
 /// Follows the paths of a group; the time of all of them by process, state and syscall.
@@ -162,16 +177,15 @@ fn follow(
     catalog: &Catalog,
     lanes: &Lanes,
     sends: &Sends,
-    questions: &[Question],
+    paths: &[Path],
 ) -> (Group, BTreeMap<Key, i64>) {
-    let every = questions.len().div_ceil(MOST_PATHS).max(1);
     let mut parts: BTreeMap<Key, i64> = BTreeMap::new();
     let mut lengths = Vec::new();
-    for question in questions.iter().step_by(every) {
-        let Window { from, to } = question.window;
-        lengths.push(to.saturating_sub(from));
-        let tid = question.tid.unwrap_or_default();
-        let pieces = critical_path::walk(lanes, sends, tid, from, to);
+    for path in paths {
+        lengths.push(path.length_ns);
+        let from = path.key.start;
+        let to = from.saturating_add(path.length_ns);
+        let pieces = critical_path::walk(lanes, sends, path.tid, from, to);
         for piece in pieces {
             let ts = piece.slice.start;
             let pid = catalog.thread_at(piece.tid, ts).map_or(0, |life| life.pid);

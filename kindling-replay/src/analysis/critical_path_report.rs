@@ -11,6 +11,7 @@ use crate::{
     model::{
         catalog::{Catalog, ThreadSet},
         doing::{self, Moments},
+        ended::Ended,
         file,
         lanes::Lanes,
         sends::Sends,
@@ -88,6 +89,8 @@ pub struct PathPiece {
     pub syscall: Option<String>,
     /// What that worked on.
     pub file: Option<String>,
+    /// How that call ended, if it waited in one and that is recorded.
+    pub ended: Option<Ended>,
     /// Who made it go on here, if the path comes from there.
     pub woken_by: Option<PathWaker>,
     /// Where it was, from the outermost function: where it left the CPU if it was blocked, where samples
@@ -255,6 +258,7 @@ impl<'a> Names<'a> {
             depth: piece.depth,
             syscall: slice.wait.syscall.map(|nr| self.catalog.syscall_name(nr)),
             file: self.file(slice.wait.file),
+            ended: slice.wait.ended,
             woken_by: piece.woken_by.map(|waker| {
                 let call = self.calls.get(&(waker.tid, slice.start));
                 PathWaker {

@@ -9,7 +9,7 @@ use crate::{
     analysis::{
         flow_tcp::{self, FlowTcp},
         rpc,
-        rpc_call::Calls,
+        rpc_call::{self, Call},
     },
     context::{Completeness, Context},
     filter::EventKind,
@@ -96,53 +96,27 @@ pub struct FlowRequests {
 }
 
 /// Draws the map.
-pub fn report(
-    context: &Context,
-    catalog: &Catalog,
-    connections: &Connections,
-    streams: &[Stream],
-    calls: &Calls,
-) -> FlowsReport {
+pub fn report(context: &Context, catalog: &Catalog, connections: &Connections) -> FlowsReport {
+    let mut requests = Requests::default();
+    let streams = rpc_call::each(context, catalog, connections, |call| {
+        if context.selection.window.contains(call.start()) {
+            requests.add(&call);
+        }
+    });
     let view = View {
         context,
         catalog,
         connections,
         ends: EventSelection::new(context, catalog, &[EventKind::Connection]),
     };
-    let (mut flows, by_file) = view.collect(streams);
+    let (mut flows, by_file) = view.collect(&streams);
     let has_peer = |file| connections.peer(file).is_some();
     for (at, tcp) in flow_tcp::collect(context, catalog, &by_file, has_peer) {
         if let Some(flow) = flows.get_mut(at) {
             flow.tcp = Some(tcp);
         }
     }
-    let mut latencies: BTreeMap<usize, Histogram> = BTreeMap::new();
-    for call in calls
-        .calls
-        .iter()
-        .filter(|call| context.selection.window.contains(call.start()))
-    {
-        let file = call.file(Role::Client).or(call.file(Role::Server));
-        let Some(&at) = file.and_then(|file| by_file.get(&file)) else {
-            continue;
-        };
-        let Some(flow) = flows.get_mut(at) else {
-            continue;
-        };
-        let requests = flow.requests.get_or_insert_default();
-        requests.count += 1;
-        requests.errors += u64::from(call.outcome() == Outcome::Error);
-        requests.no_answer += u64::from(call.outcome() == Outcome::NoAnswer);
-        let latency = call.end().map(|end| end.saturating_sub(call.start()));
-        if let Some(latency) = latency {
-            latencies.entry(at).or_default().record(latency);
-        }
-    }
-    for (at, latencies) in latencies {
-        if let Some(requests) = flows.get_mut(at).and_then(|flow| flow.requests.as_mut()) {
-            requests.time(&latencies);
-        }
-    }
+    requests.share(&mut flows, &by_file);
     flows.sort_by_cached_key(|flow| {
         let bytes = flow.request_bytes.saturating_add(flow.response_bytes);
         let parties = (flow.client.clone(), flow.server.clone());
@@ -161,12 +135,44 @@ pub fn report(
     }
 }
 
-impl FlowRequests {
-    fn time(&mut self, latencies: &Histogram) {
-        if latencies.count() > 0 {
-            self.max_ns = Some(latencies.max_ns());
-            self.p50_ns = Some(latencies.per_mille_ns(500));
-            self.p99_ns = Some(latencies.per_mille_ns(990));
+/// The requests of each file: the client's, if that was recorded.
+#[derive(Debug, Default)]
+struct Requests(BTreeMap<u32, (FlowRequests, Histogram)>);
+
+impl Requests {
+    fn add(&mut self, call: &Call) {
+        let Some(file) = call.file(Role::Client).or(call.file(Role::Server)) else {
+            return;
+        };
+        let (requests, latencies) = self.0.entry(file).or_default();
+        requests.count += 1;
+        requests.errors += u64::from(call.outcome() == Outcome::Error);
+        requests.no_answer += u64::from(call.outcome() == Outcome::NoAnswer);
+        if let Some(end) = call.end() {
+            latencies.record(end.saturating_sub(call.start()));
+        }
+    }
+
+    /// Gives each flow the requests of its files.
+    fn share(self, flows: &mut [FlowRow], by_file: &BTreeMap<u32, usize>) {
+        let mut all: BTreeMap<usize, Histogram> = BTreeMap::new();
+        for (file, (requests, latencies)) in self.0 {
+            let at = by_file.get(&file).copied();
+            if let Some((at, flow)) = at.and_then(|at| Some((at, flows.get_mut(at)?))) {
+                let sum = flow.requests.get_or_insert_default();
+                sum.count += requests.count;
+                sum.errors += requests.errors;
+                sum.no_answer += requests.no_answer;
+                all.entry(at).or_default().add(&latencies);
+            }
+        }
+        for (at, latencies) in all {
+            let requests = flows.get_mut(at).and_then(|flow| flow.requests.as_mut());
+            if let Some(requests) = requests.filter(|_| latencies.count() > 0) {
+                requests.max_ns = Some(latencies.max_ns());
+                requests.p50_ns = Some(latencies.per_mille_ns(500));
+                requests.p99_ns = Some(latencies.per_mille_ns(990));
+            }
         }
     }
 }
@@ -230,8 +236,8 @@ impl<'a> View<'a> {
                 .and_then(|id| self.catalog.files.get(&id));
             let peer = peer.filter(|peer| done.insert(peer.id));
             let known = [Some(file), peer].into_iter().flatten().find_map(|file| {
-                let (protocol, role) = streams.get(&file.id)?.protocol?;
-                Some((file.id, protocol, role))
+                let speaks = streams.get(&file.id)?.speaks?;
+                Some((file.id, speaks.protocol, speaks.role))
             });
             let role = match known {
                 Some((id, _, role)) if id == file.id => role,

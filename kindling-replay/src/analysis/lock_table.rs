@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::{
     model::{
+        ended::Ended,
         futex::LockKind,
-        lock_wait::{Batch, Ended, LetGo, LockPlace, LockWait, LockWake, Outs},
+        lock_wait::{Batch, LetGo, LockPlace, LockWait, LockWake, Outs},
     },
     selection::Window,
 };

@@ -20,6 +20,7 @@ pub mod processes;
 pub mod rpc;
 pub mod rpc_breakdown;
 pub mod rpc_call;
+mod rpc_join;
 mod rpc_lanes;
 pub mod rpc_stage;
 pub mod serving;

@@ -1,17 +1,18 @@
 //! `rpcs`: every request of the capture, and how long each kind of them takes.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use kindling_format::schema::File;
 use serde::Serialize;
 
 use crate::{
-    analysis::rpc_call::{Call, Calls},
+    analysis::rpc_call::{self, Call, CallKey, Calls},
     context::{Completeness, Context},
     filter::EventKind,
     model::{
         catalog::Catalog,
-        connection::{self, Role},
+        connection::{self, Connections, Role},
+        first::First,
         histogram::Histogram,
         select::{Details, EventSelection},
     },
@@ -158,35 +159,188 @@ pub struct Uncertain {
     pub unmatched_responses: u64,
 }
 
-/// Lists the requests.
-pub fn report(
-    context: &Context,
-    catalog: &Catalog,
-    calls: &Calls,
-    filter: &RpcFilter,
-) -> RpcsReport {
-    let ends = EventSelection::new(context, catalog, &[EventKind::Request]);
-    let described = Described { context, catalog };
-    let wanted = calls.calls.iter().enumerate().filter(|(_, call)| {
-        let window = context.selection.window;
-        window.contains(call.start()) && described.involves(call, &ends)
-    });
-    let rows = wanted.map(|(index, call)| described.row(index, call));
-    let mut rows: Vec<RpcRow> = rows.filter(|row| filter.admits(row)).collect();
-    let endpoints = endpoints(&rows);
-    let uncertain = uncertain(&rows, calls.doubts);
-    if filter.sort == Sort::Latency {
-        // Stable: equal ones stay in the order of time.
-        rows.sort_by_key(|row| std::cmp::Reverse(row.latency_ns));
+/// Lists the requests. Of those that are not shown only the key is kept, by which requests have their names.
+pub fn report(context: &Context, catalog: &Catalog, filter: &RpcFilter) -> RpcsReport {
+    let connections = Connections::new(&catalog.files);
+    let mut gathered = Gathered {
+        wanted: Wanted::new(context, catalog),
+        filter,
+        keys: Vec::new(),
+        total: 0,
+        first: First::new(context.top),
+        endpoints: BTreeMap::new(),
+        uncertain: Uncertain::default(),
+    };
+    let streams = rpc_call::each(context, catalog, &connections, |call| gathered.add(call));
+    gathered.report(rpc_call::doubts(&streams))
+}
+
+/// The place of the slowest selected request in the list of all.
+pub fn slowest(context: &Context, catalog: &Catalog, calls: &Calls) -> Option<usize> {
+    let wanted = Wanted::new(context, catalog);
+    let selected = calls.calls.iter().enumerate();
+    let selected = selected.filter(|(_, call)| wanted.admits(call));
+    let slowest = selected.min_by_key(|(_, call)| Reverse(wanted.described.latency(call)));
+    slowest.map(|(index, _)| index)
+}
+
+/// The requests that the selection admits.
+pub(super) struct Wanted<'a> {
+    described: Described<'a>,
+    ends: EventSelection<'a>,
+}
+
+impl<'a> Wanted<'a> {
+    /// Those of this capture.
+    pub(super) fn new(context: &'a Context, catalog: &'a Catalog) -> Self {
+        Self {
+            described: Described { context, catalog },
+            ends: EventSelection::new(context, catalog, &[EventKind::Request]),
+        }
     }
-    RpcsReport {
-        capture: CaptureReport::new(context),
-        completeness: context.completeness(),
-        list: List::new(rows, context.top),
-        endpoints,
-        uncertain,
-        payload_bytes: context.capture.header().options.payload_bytes,
+
+    /// Whether it began in the window, and one of its ends is selected.
+    pub(super) fn admits(&self, call: &Call) -> bool {
+        let window = self.described.context.selection.window;
+        window.contains(call.start()) && self.described.involves(call, &self.ends)
     }
+}
+
+/// What puts a request before another: its latency if it is asked for, then its key, and of those that still are
+/// equal when it was found.
+type Order = (Reverse<Option<i64>>, CallKey, usize);
+
+/// The requests while they are read.
+struct Gathered<'a> {
+    wanted: Wanted<'a>,
+    filter: &'a RpcFilter,
+    /// Of all requests of the capture.
+    keys: Vec<CallKey>,
+    total: u64,
+    first: First<Order, Call>,
+    /// By protocol and whether it was through TLS, then by operation.
+    endpoints: BTreeMap<(&'static str, bool), BTreeMap<String, EndpointDraft>>,
+    uncertain: Uncertain,
+}
+
+#[derive(Debug, Default)]
+struct EndpointDraft {
+    count: u64,
+    errors: u64,
+    no_answer: u64,
+    latencies: Histogram,
+}
+
+impl Gathered<'_> {
+    fn add(&mut self, call: Call) {
+        let (key, found) = (call.key(), self.keys.len());
+        self.keys.push(key);
+        let latency = self.wanted.described.latency(&call);
+        if !self.wanted.admits(&call) || !self.filter.admits(&call, latency) {
+            return;
+        }
+        self.total += 1;
+        self.uncertain.inferred += u64::from(call.is_inferred());
+        self.uncertain.unknown += u64::from(call.outcome() == Outcome::Unknown);
+        self.count(&call, latency);
+        let first = match self.filter.sort {
+            Sort::Latency => latency,
+            Sort::Start => None,
+        };
+        self.first.push((Reverse(first), key, found), call);
+    }
+
+    fn count(&mut self, call: &Call, latency: Option<i64>) {
+        let of_protocol = self.endpoints.entry((call.protocol, call.tls)).or_default();
+        if !of_protocol.contains_key(call.endpoint()) {
+            of_protocol.insert(call.endpoint().to_owned(), EndpointDraft::default());
+        }
+        let Some(draft) = of_protocol.get_mut(call.endpoint()) else {
+            return;
+        };
+        let outcome = call.outcome();
+        draft.count += 1;
+        draft.errors += u64::from(outcome == Outcome::Error);
+        draft.no_answer += u64::from(outcome == Outcome::NoAnswer);
+        let answered = matches!(outcome, Outcome::Ok | Outcome::Error);
+        if let Some(latency) = latency.filter(|_| answered) {
+            draft.latencies.record(latency);
+        }
+    }
+
+    fn report(self, doubts: Doubts) -> RpcsReport {
+        let described = self.wanted.described;
+        let context = described.context;
+        let (order, calls): (Vec<Order>, Vec<Call>) = self.first.into_sorted().into_iter().unzip();
+        let places: Vec<(CallKey, usize)> = order.iter().map(|&(_, key, at)| (key, at)).collect();
+        let indexes = ranks(&self.keys, &places);
+        let rows = indexes.into_iter().zip(&calls);
+        let rows = rows.map(|(index, call)| described.row(index, call));
+        let mut endpoints: Vec<EndpointRow> = Vec::new();
+        for ((protocol, tls), drafts) in self.endpoints {
+            let rows = drafts.into_iter();
+            endpoints.extend(rows.map(|(endpoint, draft)| draft.row(protocol, tls, endpoint)));
+        }
+        // Stable: equal ones stay in the order of their names.
+        endpoints.sort_by_key(|row| Reverse(row.total_ns));
+        RpcsReport {
+            capture: CaptureReport::new(context),
+            completeness: context.completeness(),
+            list: List {
+                total: self.total,
+                rows: rows.collect(),
+            },
+            endpoints,
+            uncertain: Uncertain {
+                lost_requests: doubts.lost_requests,
+                lost_responses: doubts.lost_responses,
+                unmatched_responses: doubts.unmatched_responses,
+                ..self.uncertain
+            },
+            payload_bytes: context.capture.header().options.payload_bytes,
+        }
+    }
+}
+
+impl EndpointDraft {
+    fn row(self, protocol: &'static str, tls: bool, endpoint: String) -> EndpointRow {
+        let latencies = self.latencies;
+        let is_timed = latencies.count() > 0;
+        let per_mille = |most| is_timed.then(|| latencies.per_mille_ns(most));
+        EndpointRow {
+            protocol,
+            tls,
+            endpoint,
+            count: self.count,
+            errors: self.errors,
+            no_answer: self.no_answer,
+            timed: latencies.count(),
+            p50_ns: per_mille(500),
+            p90_ns: per_mille(900),
+            p99_ns: per_mille(990),
+            max_ns: is_timed.then(|| latencies.max_ns()),
+            total_ns: latencies.total_ns(),
+        }
+    }
+}
+
+/// How many of `all` come before each of these, which are named by key and place in `all`.
+fn ranks(all: &[CallKey], wanted: &[(CallKey, usize)]) -> Vec<usize> {
+    let mut sorted = wanted.to_vec();
+    sorted.sort_unstable();
+    let mut between = vec![0; sorted.len() + 1];
+    for (at, key) in all.iter().enumerate() {
+        let before = sorted.partition_point(|other| *other <= (*key, at));
+        between[before] += 1;
+    }
+    let mut before = 0;
+    let mut rank_of = BTreeMap::new();
+    for (wanted, count) in sorted.into_iter().zip(between) {
+        before += count;
+        rank_of.insert(wanted, before);
+    }
+    let rank = |wanted| rank_of.get(wanted).copied().unwrap_or_default();
+    wanted.iter().map(rank).collect()
 }
 
 /// The name of the call at a place in the list of all.
@@ -201,17 +355,18 @@ pub fn index_of(id: &str) -> Option<usize> {
 }
 
 impl RpcFilter {
-    fn admits(&self, row: &RpcRow) -> bool {
-        let slow = |least: i64| row.latency_ns.is_some_and(|latency| latency >= least);
+    pub(super) fn admits(&self, call: &Call, latency_ns: Option<i64>) -> bool {
+        let slow = |least: i64| latency_ns.is_some_and(|latency| latency >= least);
+        let failed = || matches!(call.outcome(), Outcome::Error | Outcome::NoAnswer);
         self.protocol
             .as_ref()
-            .is_none_or(|name| row.protocol == name)
+            .is_none_or(|name| call.protocol == name)
             && self
                 .endpoint
                 .as_ref()
-                .is_none_or(|pattern| glob(pattern, &row.endpoint))
+                .is_none_or(|pattern| glob(pattern, call.endpoint()))
             && self.slower_ns.is_none_or(slow)
-            && (!self.errors || matches!(row.outcome, "error" | "no_answer"))
+            && (!self.errors || failed())
     }
 }
 
@@ -229,10 +384,6 @@ impl Described<'_> {
     pub fn row(&self, index: usize, call: &Call) -> RpcRow {
         let seen = call.seen();
         let response = seen.and_then(|exchange| exchange.response);
-        let inferred = [Role::Client, Role::Server].iter().all(|&role| {
-            // One end that is certain is enough.
-            call.exchange(role).is_none_or(|exchange| exchange.inferred)
-        });
         RpcRow {
             id: id(index),
             protocol: call.protocol,
@@ -249,7 +400,7 @@ impl Described<'_> {
             server: self.end(call, Role::Server),
             request_bytes: seen.map_or(0, |exchange| exchange.request.bytes()),
             response_bytes: response.map(|response| response.bytes()),
-            inferred,
+            inferred: call.is_inferred(),
         }
     }
 
@@ -332,59 +483,20 @@ pub fn remote(file: &File) -> Option<String> {
     ))
 }
 
-fn endpoints(rows: &[RpcRow]) -> Vec<EndpointRow> {
-    let mut groups: BTreeMap<(&'static str, bool, &str), Vec<&RpcRow>> = BTreeMap::new();
-    for row in rows {
-        groups
-            .entry((row.protocol, row.tls, &row.endpoint))
-            .or_default()
-            .push(row);
-    }
-    let mut rows: Vec<EndpointRow> = groups
-        .into_iter()
-        .map(|((protocol, tls, endpoint), rows)| EndpointRow {
-            protocol,
-            tls,
-            endpoint: endpoint.to_owned(),
-            ..timed(&rows)
-        })
-        .collect();
-    rows.sort_by_key(|row| std::cmp::Reverse(row.total_ns));
-    rows
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// How often requests were made, and how long they took.
-fn timed(rows: &[&RpcRow]) -> EndpointRow {
-    let count = |outcome| rows.iter().filter(|row| row.outcome == outcome).count() as u64;
-    let answered = rows
-        .iter()
-        .filter(|row| matches!(row.outcome, "ok" | "error"));
-    let mut latencies = Histogram::default();
-    for latency in answered.filter_map(|row| row.latency_ns) {
-        latencies.record(latency);
-    }
-    let is_timed = latencies.count() > 0;
-    let per_mille = |most| is_timed.then(|| latencies.per_mille_ns(most));
-    EndpointRow {
-        count: rows.len() as u64,
-        errors: count("error"),
-        no_answer: count("no_answer"),
-        timed: latencies.count(),
-        p50_ns: per_mille(500),
-        p90_ns: per_mille(900),
-        p99_ns: per_mille(990),
-        max_ns: is_timed.then(|| latencies.max_ns()),
-        total_ns: latencies.total_ns(),
-        ..EndpointRow::default()
-    }
-}
-
-fn uncertain(rows: &[RpcRow], doubts: Doubts) -> Uncertain {
-    Uncertain {
-        inferred: rows.iter().filter(|row| row.inferred).count() as u64,
-        unknown: rows.iter().filter(|row| row.outcome == "unknown").count() as u64,
-        lost_requests: doubts.lost_requests,
-        lost_responses: doubts.lost_responses,
-        unmatched_responses: doubts.unmatched_responses,
+    #[test]
+    fn a_request_has_its_rank_for_a_name() {
+        let keys: Vec<CallKey> = [30, 10, 20, 10, 40].map(CallKey::at).into();
+        let place = |at: usize| (keys[at], at);
+        let ranks = |places: &[usize]| {
+            let places: Vec<_> = places.iter().map(|&at| place(at)).collect();
+            ranks(&keys, &places)
+        };
+        assert_eq!(ranks(&[4, 0, 3, 1, 2]), [4, 3, 1, 0, 2]);
+        assert_eq!(ranks(&[3, 4]), [1, 4]);
+        assert!(ranks(&[]).is_empty());
     }
 }

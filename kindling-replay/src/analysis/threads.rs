@@ -38,6 +38,8 @@ pub struct ThreadRow {
     pub unknown_ns: i64,
     /// `blocked_ns` by reason; every reason is there.
     pub blocked_by_ns: BTreeMap<&'static str, i64>,
+    /// Of the time in polls, that in calls which their timeout ended: nothing became ready.
+    pub poll_idle_ns: i64,
     /// How often it left a CPU.
     pub switches: u64,
 }
@@ -57,6 +59,7 @@ impl ThreadRow {
             blocked_ns: times.blocked_ns(),
             unknown_ns: times.unknown_ns,
             blocked_by_ns: by_reason.collect(),
+            poll_idle_ns: times.poll_idle_ns,
             switches: lane.switches,
         }
     }
@@ -76,7 +79,7 @@ pub fn report(context: &Context, catalog: &Catalog, stacks: &Stacks) -> List<Thr
             times.resize(lane + 1, Times::default());
         }
         if let Some(times) = times.get_mut(lane) {
-            times.add(slice.state, slice.length_ns());
+            times.add_slice(&slice);
         }
     });
     times.resize(lanes.len(), Times::default());

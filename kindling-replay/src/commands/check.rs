@@ -2,7 +2,7 @@
 
 use crate::{
     Outcome, analysis,
-    cli::{CommonArgs, Format},
+    cli::{CommonArgs, Format, Unused},
     context::Context,
     render,
 };
@@ -26,6 +26,10 @@ pub struct Args {
 /// # Errors
 /// If the capture is damaged, cannot be read, or the answer not be written.
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+    let why = "check verifies the whole capture";
+    args.common.refuse(&Unused::SELECTION, why)?;
+    args.common
+        .refuse(&[Unused::Top], "check tells every problem")?;
     let context = Context::open(&args.common, &[Format::Text, Format::Json])?;
     let report = analysis::check::report(&context);
     match context.format {

@@ -59,6 +59,9 @@ pub struct Args {
 /// If the capture cannot be read, has nothing of what is asked for, or the answer cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let formats = [Format::Text, Format::Json, Format::Svg];
+    if let Some(id) = &args.id {
+        rpc::refuse_selection(id, &args.common)?;
+    }
     let mut context = Context::open(&args.common, &formats)?;
     let shown = match context.format {
         Format::Text => Some(TEXT_ROWS),
@@ -122,9 +125,8 @@ fn compare(args: &Args, context: &Context, catalog: &Catalog) -> anyhow::Result<
         endpoint: args.endpoint.clone(),
         ..RpcFilter::default()
     };
-    let calls = Calls::load(context, catalog);
     let stacks = Stacks::load(context);
-    let report = critical_path_compare::report(context, catalog, &stacks, &calls, &filter);
+    let report = critical_path_compare::report(context, catalog, &stacks, &filter);
     let Some(report) = report else {
         bail!("{} has no answered request that fits", context.file_name);
     };

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 
 use crate::{
     Outcome,
-    cli::CommonArgs,
+    cli::{CommonArgs, Format, Unused},
     commands::rewritten::{self, Sizes},
     context::Context,
     rewrite,
@@ -32,7 +32,9 @@ pub struct Args {
 /// If the capture cannot be read, a member is damaged, or the result not be written.
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     rewritten::needs_output("cut", &args.common)?;
-    let context = Context::open(&args.common, &[crate::cli::Format::Text])?;
+    args.common
+        .refuse(&[Unused::Format, Unused::Top], "cut writes a capture")?;
+    let context = Context::open(&args.common, &[Format::Text])?;
     let history = format!(
         "cut {} of {}",
         context.selection.options(),

@@ -2,10 +2,10 @@
 
 use crate::{
     Outcome,
-    analysis::{flow, rpc_call::Calls},
+    analysis::flow,
     cli::{CommonArgs, Format},
     context::Context,
-    model::{catalog::Catalog, connection::Connections, stream},
+    model::{catalog::Catalog, connection::Connections},
     render,
 };
 
@@ -37,9 +37,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     }
     let catalog = Catalog::load(&context);
     let connections = Connections::new(&catalog.files);
-    let mut streams = stream::load(&context, &catalog, &connections);
-    let calls = Calls::of(&context, &mut streams, &connections);
-    let report = flow::report(&context, &catalog, &connections, &streams, &calls);
+    let report = flow::report(&context, &catalog, &connections);
     match context.format {
         Format::Json => context.write_json("flows", &report)?,
         Format::Dot => context.write(|out| render::flow::dot(out, &report))?,

@@ -2,7 +2,7 @@
 
 use crate::{
     Outcome, analysis,
-    cli::{CommonArgs, Format},
+    cli::{CommonArgs, Format, Unused},
     context::Context,
     render,
 };
@@ -24,6 +24,10 @@ pub struct Args {
 /// # Errors
 /// If the capture cannot be read or the answer not be written.
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+    let why = "info tells of the whole capture; of a part: kindling-replay cut";
+    args.common.refuse(&Unused::SELECTION, why)?;
+    args.common
+        .refuse(&[Unused::Top], "info has no list of rows")?;
     let context = Context::open(&args.common, &[Format::Text, Format::Json])?;
     let report = analysis::info::report(&context);
     context.answer("info", &report, render::info::text)

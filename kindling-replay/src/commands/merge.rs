@@ -1,6 +1,6 @@
 //! `merge`: several captures as one.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::Context as _;
 
@@ -12,6 +12,7 @@ use crate::{
     output::Target,
     render::table::printable,
     rewrite::{self, Input},
+    warning::Warning,
 };
 
 /// What can be typed after `merge`.
@@ -67,18 +68,23 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
     let history = format!("merge of {}", names.join(", "));
     let pool = worker_threads(&args.common)?;
-    let mut notes = Vec::new();
+    let (mut notes, mut tables) = (Vec::new(), BTreeMap::<String, u64>::new());
     let sizes = Sizes::of_write(&target, |out| {
         let merged = rewrite::merge(&pool, inputs, history, out);
         let merged = merged.context("cannot merge")?;
-        notes = merged.notes;
+        (notes, tables) = (merged.notes, merged.left_out);
         Ok(())
     })?;
     for note in notes {
         eprintln!("kindling-replay: {}", printable(&note));
     }
+    let is_whole = tables.is_empty();
+    if !is_whole {
+        let warning = Warning::UnknownTables { tables };
+        eprintln!("kindling-replay: warning: {warning}");
+    }
     sizes.tell(before_bytes);
-    Ok(if is_finished {
+    Ok(if is_finished && is_whole {
         Outcome::Done
     } else {
         Outcome::Incomplete

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use crate::{
-    cli::{CommonArgs, UsageError},
+    cli::{CommonArgs, Unused, UsageError},
     output::Target,
     render::units,
 };
@@ -18,14 +18,12 @@ pub(super) fn needs_output(command: &str, common: &CommonArgs) -> Result<(), Usa
     }
 }
 
-/// Refuses a selection where all of the capture is meant.
+/// Refuses a selection where all of the capture is meant, and options of answers that are no capture.
 pub(super) fn takes_all(command: &str, common: &CommonArgs) -> Result<(), UsageError> {
-    if common.selection.is_empty() {
-        return Ok(());
-    }
-    Err(UsageError(format!(
-        "{command} takes the whole capture; a part of it: kindling-replay cut"
-    )))
+    let why = format!("{command} takes the whole capture; a part of it: kindling-replay cut");
+    common.refuse(&Unused::SELECTION, &why)?;
+    let why = format!("{command} writes a capture");
+    common.refuse(&[Unused::Format, Unused::Top, Unused::Stats], &why)
 }
 
 /// How many bytes were written.

@@ -9,7 +9,7 @@ use crate::{
         rpc_breakdown,
         rpc_call::Calls,
     },
-    cli::{CommonArgs, Format, UsageError},
+    cli::{CommonArgs, Format, Unused, UsageError},
     context::Context,
     model::{catalog::Catalog, stack::Stacks},
     render,
@@ -36,6 +36,9 @@ pub struct Args {
 /// # Errors
 /// If the capture cannot be read, has no such request, or the answer cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+    refuse_selection(&args.id, &args.common)?;
+    args.common
+        .refuse(&[Unused::Top], "rpc shows all of one request")?;
     let mut context = Context::open(&args.common, &[Format::Text, Format::Json])?;
     let catalog = Catalog::load(&context);
     let calls = Calls::load(&context, &catalog);
@@ -58,6 +61,17 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     context.answer("rpc", &report, render::rpc_breakdown::text)
 }
 
+/// Refuses a selection where the request is named: it only says among which `slowest` is.
+pub(super) fn refuse_selection(id: &str, common: &CommonArgs) -> Result<(), UsageError> {
+    match id {
+        "slowest" => Ok(()),
+        id => common.refuse(
+            &Unused::SELECTION,
+            &format!("{id} names the request already"),
+        ),
+    }
+}
+
 /// The request that an id names, as a place in the list of calls.
 ///
 /// # Errors
@@ -69,19 +83,11 @@ pub(super) fn find(
     calls: &Calls,
 ) -> anyhow::Result<usize> {
     let total = calls.calls.len();
-    let name = match id {
-        "slowest" => {
-            let report = rpc::report(context, catalog, calls, &Default::default());
-            report
-                .list
-                .rows
-                .first()
-                .map(|row| row.id.clone())
-                .unwrap_or_default()
-        }
-        id => id.to_owned(),
+    let index = match id {
+        "slowest" => rpc::slowest(context, catalog, calls),
+        id => rpc::index_of(id),
     };
-    match rpc::index_of(&name) {
+    match index {
         Some(index) if index < total => Ok(index),
         _ if total == 0 => bail!("{} has no requests of a known protocol", context.file_name),
         Some(_) => bail!(

@@ -2,10 +2,7 @@
 
 use crate::{
     Outcome,
-    analysis::{
-        rpc::{self, RpcFilter, Sort},
-        rpc_call::Calls,
-    },
+    analysis::rpc::{self, RpcFilter, Sort},
     cli::{CommonArgs, Format, UsageError},
     context::Context,
     model::catalog::Catalog,
@@ -53,8 +50,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let mut context = Context::open(&args.common, &[Format::Text, Format::Json])?;
     context.limit_text(TEXT_ROWS);
     let catalog = Catalog::load(&context);
-    let calls = Calls::load(&context, &catalog);
-    let report = rpc::report(&context, &catalog, &calls, &filter);
+    let report = rpc::report(&context, &catalog, &filter);
     let order = match filter.sort {
         Sort::Latency => "slowest",
         Sort::Start => "earliest",

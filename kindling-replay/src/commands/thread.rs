@@ -5,7 +5,7 @@ use anyhow::bail;
 use crate::{
     Outcome,
     analysis::{self, rpc_call::Calls, story},
-    cli::{CommonArgs, Format, UsageError},
+    cli::{CommonArgs, Format, Unused, UsageError},
     context::Context,
     model::{
         catalog::{Catalog, ThreadLife},
@@ -61,6 +61,10 @@ fn which(text: &str) -> Result<Which, String> {
 /// # Errors
 /// If the capture cannot be read, has no such thread, or the answer cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+    if let Which::Tid(_) = args.thread {
+        let why = "the thread is named already";
+        args.common.refuse(&[Unused::Threads], why)?;
+    }
     let mut context = Context::open(&args.common, &[Format::Text, Format::Json])?;
     context.limit_text(TEXT_ROWS);
     let catalog = Catalog::load(&context);

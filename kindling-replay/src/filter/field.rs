@@ -5,7 +5,7 @@ use kindling_format::{
     schema::{BlockOperation, Direction, FileKind, Mode, Tls},
 };
 
-use crate::model::slice::Reason;
+use crate::model::{ended::Ended, slice::Reason};
 
 /// What sort of event a condition is tested on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -335,6 +335,9 @@ fields! {
     "wait.reason" WaitReason: Type::Word(|| Reason::ALL.map(Reason::word).to_vec()),
         &[EventKind::Wait],
         "what the thread waited for";
+    "wait.ended" WaitEnded: Type::Word(|| Ended::ALL.map(Ended::word).to_vec()),
+        &[EventKind::Wait],
+        "how the call ended in which it waited";
 }
 
 impl Field {

@@ -33,7 +33,20 @@ impl Role {
 #[derive(Debug, Default)]
 pub struct Connections {
     peers: BTreeMap<u32, u32>,
+    /// Files that have several for their peer, and all of those.
+    tangled: BTreeSet<u32>,
     roles: BTreeMap<u32, Role>,
+}
+
+/// Whether a file has another end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherEnd {
+    /// None that was recorded.
+    None,
+    /// This file, and no other has either of them for its end.
+    One(u32),
+    /// Several files could be it: of a socket that processes share there is one in each.
+    Several,
 }
 
 impl Connections {
@@ -56,7 +69,11 @@ impl Connections {
                 roles.insert(id, role.other());
             }
         }
-        Self { peers, roles }
+        Self {
+            tangled: tangled(&peers),
+            peers,
+            roles,
+        }
     }
 
     /// The other end of the connection, if it was recorded.
@@ -64,10 +81,33 @@ impl Connections {
         self.peers.get(&file).copied()
     }
 
+    /// The other end of the connection, and whether it is certain that it is this one.
+    pub fn other_end(&self, file: u32) -> OtherEnd {
+        match self.peer(file) {
+            _ if self.tangled.contains(&file) => OtherEnd::Several,
+            Some(peer) => OtherEnd::One(peer),
+            None => OtherEnd::None,
+        }
+    }
+
     /// Which side the file is, as far as addresses tell.
     pub fn role(&self, file: u32) -> Option<Role> {
         self.roles.get(&file).copied()
     }
+}
+
+/// The files that are not in a pair of which each is the other's peer, and nobody else's.
+fn tangled(peers: &BTreeMap<u32, u32>) -> BTreeSet<u32> {
+    let mut claims: BTreeMap<u32, u32> = BTreeMap::new();
+    for peer in peers.values() {
+        *claims.entry(*peer).or_default() += 1;
+    }
+    let claimed_once = |file: &u32| claims.get(file) == Some(&1);
+    let is_pair = |file: &u32, peer: &u32| {
+        peers.get(peer) == Some(file) && claimed_once(file) && claimed_once(peer)
+    };
+    let others = peers.iter().filter(|(file, peer)| !is_pair(file, peer));
+    others.flat_map(|(file, peer)| [*file, *peer]).collect()
 }
 
 /// An address as text, `127.0.0.1:80` or `[::1]:80`.

@@ -13,6 +13,7 @@ use crate::{
     filter::{EventKind, Fact, Facts, Field},
     model::{
         catalog::{Catalog, ThreadLife},
+        ended::Ended,
         slice::{Slice, State},
     },
     render::errno,
@@ -249,6 +250,10 @@ impl<'a> Details<'a> {
                     state: State::Blocked(reason),
                     ..
                 }) => Fact::text(Some(reason.word())),
+                _ => Fact::Absent,
+            },
+            Field::WaitEnded => match *self {
+                Details::Wait(slice) => Fact::text(slice.wait.ended.map(Ended::word)),
                 _ => Fact::Absent,
             },
             _ => return None,

@@ -12,8 +12,12 @@
 //! | barrier | `WAIT` | the number of the round |
 //! | `pthread_join` | `WAIT_BITSET` on a word that is not private | the tid |
 //!
+//! glibc does not use the calls of their own that `futex2` brought, so those only say that it is a futex. The words
+//! of `futex_waitv` and `futex_requeue` lie in memory that is not recorded: which lock those are about is not known.
+//!
 //! Other libraries may use the same operations otherwise, so what the stack says goes first.
 
+use kindling_format::syscalls;
 use serde::{Serialize, Serializer};
 
 const WAIT: u64 = 0;
@@ -170,6 +174,49 @@ impl FutexCall {
     }
 }
 
+/// The calls of an architecture that wait on a word or wake who does, by their numbers.
+#[derive(Debug, Clone, Copy)]
+pub struct FutexCalls {
+    futex: Option<u16>,
+    wait: Option<u16>,
+    wake: Option<u16>,
+}
+
+impl FutexCalls {
+    /// The calls of this architecture.
+    pub fn of(arch: &str) -> Self {
+        let number = |name| syscalls::named(arch, name).map(|spec| spec.nr);
+        Self {
+            futex: number("futex"),
+            wait: number("futex_wait"),
+            wake: number("futex_wake"),
+        }
+    }
+
+    /// Whether this is one of them.
+    pub fn contains(&self, nr: u16) -> bool {
+        [self.futex, self.wait, self.wake].contains(&Some(nr))
+    }
+
+    /// Understands a call by its number and first four arguments; `None` if it neither waits nor wakes.
+    pub fn understand(&self, nr: u16, args: [u64; 4]) -> Option<FutexCall> {
+        let nr = Some(nr);
+        if nr == self.futex {
+            return FutexCall::new(args);
+        }
+        let [word, _, _, flags] = args;
+        let is_wait = nr == self.wait;
+        (is_wait || nr == self.wake).then_some(FutexCall {
+            word,
+            private: flags & PRIVATE != 0,
+            action: match is_wait {
+                true => Action::Wait(LockKind::Futex),
+                false => Action::Wake,
+            },
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,6 +250,31 @@ mod tests {
         assert!(FutexCall::new([8, 128, 2, 0]).unwrap().private);
         assert_eq!(FutexCall::home(12, CondvarOrSemaphore), 8);
         assert_eq!(FutexCall::home(12, Mutex), 12);
+    }
+
+    #[test]
+    fn calls_of_their_own_are_understood_too() {
+        let calls = FutexCalls::of("x86_64");
+        let understood = |nr, args| {
+            let call: Option<FutexCall> = calls.understand(nr, args);
+            call.map(|call| (call.word, call.private, call.action))
+        };
+        let wait = Action::Wait(LockKind::Futex);
+        let (futex, wake2, wait2, requeue2) = (202, 454, 455, 456);
+        assert_eq!(
+            understood(wait2, [8, 2, !0, 2 | 128]),
+            Some((8, true, wait))
+        );
+        assert_eq!(
+            understood(wake2, [8, !0, 1, 2]),
+            Some((8, false, Action::Wake))
+        );
+        assert_eq!(
+            understood(futex, [8, 1, 1, 0]),
+            Some((8, false, Action::Wake))
+        );
+        assert_eq!(understood(requeue2, [8, 0, 1, 1]), None);
+        assert!(calls.contains(wait2) && !calls.contains(requeue2));
     }
 
     #[test]

@@ -7,16 +7,14 @@
 
 use std::collections::BTreeMap;
 
-use kindling_format::{
-    schema::{Switch, Syscall, Table as _, Wakeup},
-    syscalls,
-};
+use kindling_format::schema::{Switch, Syscall, Table as _, Wakeup};
 
 use crate::{
     context::Context,
     model::{
         catalog::{Catalog, ThreadSet},
-        futex::{Action, FutexCall, LockKind},
+        ended::Ended,
+        futex::{Action, FutexCall, FutexCalls, LockKind},
         recent::{ByThread, Recent},
         stack::Stacks,
     },
@@ -24,11 +22,7 @@ use crate::{
     selection::Window,
 };
 
-const EINTR: i64 = -4;
 const EAGAIN: i64 = -11;
-const ETIMEDOUT: i64 = -110;
-/// `ERESTARTSYS` to `ERESTART_RESTARTBLOCK`: the kernel's own words for a call that a signal broke off.
-const RESTARTS: std::ops::RangeInclusive<i64> = -516..=-512;
 /// Segments for which the events of threads are kept.
 const KEPT_SEGMENTS: usize = 4;
 
@@ -44,19 +38,6 @@ pub struct LockPlace {
     pub address: u64,
     /// How it is waited on. An address can serve one lock after another.
     pub operation: LockKind,
-}
-
-/// How a wait ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// Somebody let the thread go on.
-    Woken,
-    /// Its time was over.
-    TimedOut,
-    /// By a signal.
-    Interrupted,
-    /// Not while it was recorded.
-    Open,
 }
 
 /// A wait for a lock.
@@ -133,13 +114,10 @@ pub fn replay(
     set: &ThreadSet,
     mut sink: impl FnMut(Batch<'_>) + Send,
 ) {
-    let Some(futex) = syscalls::named(&context.capture.header().host.arch, "futex") else {
-        return;
-    };
     let reader = Reader {
         catalog,
         set,
-        futex: futex.nr,
+        futex: FutexCalls::of(&context.capture.header().host.arch),
         window: context.selection.window,
     };
     let mut past = Past::new(catalog, stacks, reader.window);
@@ -197,7 +175,7 @@ struct Facts {
 struct Reader<'a> {
     catalog: &'a Catalog,
     set: &'a ThreadSet,
-    futex: u16,
+    futex: FutexCalls,
     window: Window,
 }
 
@@ -232,9 +210,9 @@ impl Reader<'_> {
             "ts", "dur", "pid", "tid", "nr", "arg0", "arg1", "arg2", "arg3", "ret",
         ];
         let rows = segment.columns::<Syscall>(Some(&columns));
-        for row in rows.iter().filter(|row| row.nr == self.futex) {
+        for row in rows.iter().filter(|row| self.futex.contains(row.nr)) {
             let args = [row.arg0, row.arg1, row.arg2, row.arg3].map(Option::unwrap_or_default);
-            let Some(call) = FutexCall::new(args) else {
+            let Some(call) = self.futex.understand(row.nr, args) else {
                 continue;
             };
             match call.action {
@@ -278,18 +256,16 @@ impl Reader<'_> {
             address: FutexCall::home(call.word, operation),
             operation,
         };
-        let ended = match row.ret {
-            None => Ended::Open,
-            Some(0) => Ended::Woken,
-            Some(ETIMEDOUT) => Ended::TimedOut,
-            Some(EINTR) => Ended::Interrupted,
-            Some(ret) if RESTARTS.contains(&ret) => Ended::Interrupted,
+        let ended = Ended::of_call("futex", row.ret);
+        match row.ret {
             Some(EAGAIN) => {
                 *calls.missed.entry(place).or_default() += u64::from(selected);
                 return;
             }
-            Some(_) => return,
-        };
+            // It failed.
+            Some(ret) if ret < 0 && ended == Ended::Woken => return,
+            _ => {}
+        }
         calls.waited.push(Waited {
             tid: row.tid,
             place,

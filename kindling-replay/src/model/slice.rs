@@ -2,6 +2,8 @@
 
 use serde::{Serialize, Serializer};
 
+use crate::model::ended::Ended;
+
 /// From `start` up to, not including, `end`, the thread was in one state. The slices of a thread
 /// tile its life: none overlaps another, and there is no gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +47,8 @@ pub enum Reason {
     Network,
     /// A file system or a block device.
     Disk,
-    /// Another thread that holds a lock, or signals a condition.
+    /// Another thread that holds a lock, or signals a condition; also a lock of the kernel, such as that of
+    /// the process's address space.
     Lock,
     /// Any of several files: `epoll_wait`, `poll`, `select`.
     Poll,
@@ -55,7 +58,7 @@ pub enum Reason {
     Pipe,
     /// A child to end, or to let its parent go on after `vfork`.
     Child,
-    /// Memory to be there.
+    /// Memory to be there: a page to be read, or others to be given back first.
     PageFault,
     /// To be continued: stopped by a signal or a debugger.
     Stopped,
@@ -128,6 +131,8 @@ pub struct Wait {
     pub file: Option<u32>,
     /// The address of the futex that it waited for.
     pub futex: Option<u64>,
+    /// How the syscall ended, and with it the last wait in it; `None` if that is not recorded.
+    pub ended: Option<Ended>,
     /// Who ended the wait.
     pub waker: Option<Waker>,
     /// Where the thread was when it left the CPU.
@@ -154,6 +159,8 @@ pub struct Times {
     pub blocked_by_ns: [i64; Reason::ALL.len()],
     /// Not known.
     pub unknown_ns: i64,
+    /// Of the time blocked in a poll, that in calls which their timeout ended: nothing became ready.
+    pub poll_idle_ns: i64,
 }
 
 impl Times {
@@ -172,8 +179,19 @@ impl Times {
         *time = time.saturating_add(ns);
     }
 
+    /// Adds a slice.
+    pub fn add_slice(&mut self, slice: &Slice) {
+        let ns = slice.length_ns();
+        self.add(slice.state, ns);
+        let is_idle = slice.wait.ended == Some(Ended::TimedOut);
+        if is_idle && slice.state == State::Blocked(Reason::Poll) {
+            self.poll_idle_ns = self.poll_idle_ns.saturating_add(ns);
+        }
+    }
+
     /// Adds other times.
     pub fn add_all(&mut self, other: &Times) {
+        self.poll_idle_ns = self.poll_idle_ns.saturating_add(other.poll_idle_ns);
         self.add(State::Running, other.running_ns);
         self.add(State::Runnable, other.runnable_ns);
         self.add(State::Unknown, other.unknown_ns);

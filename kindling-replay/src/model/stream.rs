@@ -3,12 +3,16 @@
 //!
 //! Payload rows come segment by segment, and within a segment by file. A row can come a segment late,
 //! because the rings of two CPUs are not drained at the same moment; so rows are held for one segment
-//! and then released in the order of time. Memory follows the rows that are held, and what is found.
+//! and then released in the order of time. Memory follows the rows that are held, and the requests that are
+//! still to be answered.
 //!
 //! What goes through TLS is recorded twice: as plaintext, and encrypted on its way through the socket. Both
 //! are followed apart; messages are those of the plaintext, and the traffic is what crossed the socket.
 
-use std::{collections::BTreeMap, mem};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+};
 
 use kindling_format::schema::{Direction, File, FileKind, Payload, Tls};
 use rayon::prelude::*;
@@ -24,23 +28,32 @@ use crate::{
     selection::Window,
 };
 
-/// What went through one open file.
+/// What went through one open file, but for its messages.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stream {
     /// The file.
     pub file: u32,
-    /// The protocol that it speaks, with the side that this file is; `None` if it speaks no known one.
-    pub protocol: Option<(&'static str, Role)>,
-    /// The requests, in the order that they were sent.
-    pub exchanges: Vec<Exchange>,
-    /// How much of them is uncertain.
+    /// What it speaks; `None` if that is no known protocol.
+    pub speaks: Option<Speaks>,
+    /// How much of its messages is uncertain.
     pub doubts: Doubts,
-    /// Whether the offsets count from the connection's first byte.
-    pub from_start: bool,
     /// Whether its messages were read from the plaintext of a TLS session.
     pub tls: bool,
     /// What threads received from the file and sent to it, by tid.
     pub traffic: BTreeMap<u32, Traffic>,
+}
+
+/// What an open file speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Speaks {
+    /// The protocol.
+    pub protocol: &'static str,
+    /// The side that this file is.
+    pub role: Role,
+    /// Whether the offsets count from the connection's first byte.
+    pub from_start: bool,
+    /// Whether its messages were read from the plaintext of a TLS session.
+    pub tls: bool,
 }
 
 /// How much one thread moved through a file, and when, within the selected window.
@@ -58,10 +71,17 @@ pub struct Traffic {
     pub last: i64,
 }
 
-/// Reads what went through all files, by file.
-pub fn load(context: &Context, catalog: &Catalog, connections: &Connections) -> Vec<Stream> {
+/// Reads what went through all files. Gives the requests of each to `found` as soon as they are done with, in
+/// the order in which they were sent; nothing is kept of them here. Tells the rest by file.
+pub fn read(
+    context: &Context,
+    catalog: &Catalog,
+    connections: &Connections,
+    mut found: impl FnMut(u32, Speaks, Vec<Exchange>) + Send,
+) -> Vec<Stream> {
     let window = context.selection.window;
     let is_piece = !context.capture.header().recording.is_empty();
+    let decrypted = decrypted(context);
     let mut readers: BTreeMap<(u32, bool), Reader> = BTreeMap::new();
     // A row is late by at most one segment: release what is older than the segment before.
     let (mut before, mut latest) = (i64::MIN, i64::MIN);
@@ -78,27 +98,37 @@ pub fn load(context: &Context, catalog: &Catalog, connections: &Connections) -> 
                     let file = catalog.files.get(&row.file);
                     match is_plaintext {
                         true => Reader::of_plaintext(file, row.file, connections),
-                        false => Reader::new(file, row.file, connections, is_piece),
+                        false => Reader {
+                            is_encrypted: decrypted.contains(&row.file),
+                            ..Reader::new(file, row.file, connections, is_piece)
+                        },
                     }
                 };
                 let key = (row.file, is_plaintext);
                 readers.entry(key).or_insert_with(new).hold(row);
             }
-            let released = readers.par_iter_mut();
-            context
-                .pool
-                .install(|| released.for_each(|(_, reader)| reader.release(before, window)));
+            let released = readers.par_iter_mut().filter_map(|(_, reader)| {
+                reader.release(before, window);
+                reader.take_done()
+            });
+            let done: Vec<Done> = context.pool.install(|| released.collect());
+            for (file, speaks, exchanges) in done {
+                found(file, speaks, exchanges);
+            }
         },
     );
     let readers: Vec<Reader> = readers.into_values().collect();
-    let streams: Vec<Stream> = context.pool.install(|| {
+    let finished: Vec<(Stream, Vec<Exchange>)> = context.pool.install(|| {
         readers
             .into_par_iter()
             .map(|reader| reader.finish(window))
             .collect()
     });
     let mut by_file: BTreeMap<u32, Stream> = BTreeMap::new();
-    for stream in streams {
+    for (stream, exchanges) in finished {
+        if let Some(speaks) = stream.speaks {
+            found(stream.file, speaks, exchanges);
+        }
         let stream = match by_file.remove(&stream.file) {
             // The plaintext comes second.
             Some(encrypted) => Stream {
@@ -110,6 +140,25 @@ pub fn load(context: &Context, catalog: &Catalog, connections: &Connections) -> 
         by_file.insert(stream.file, stream);
     }
     by_file.into_values().collect()
+}
+
+/// Requests of a file that are done with.
+type Done = (u32, Speaks, Vec<Exchange>);
+
+/// The files of which there is plaintext: what crossed their sockets is not looked into.
+fn decrypted(context: &Context) -> BTreeSet<u32> {
+    let mut files = BTreeSet::new();
+    scan::segments(
+        context,
+        "looking for plaintext",
+        |segment| {
+            let rows = segment.columns::<Payload>(Some(&["file", "tls"]));
+            let plain = rows.iter().filter(|row| row.tls != Tls::No);
+            plain.map(|row| row.file).collect::<BTreeSet<u32>>()
+        },
+        |some| files.extend(some),
+    );
+    files
 }
 
 /// When the bytes of a row crossed the boundary between the process and the kernel: what was sent left
@@ -127,6 +176,8 @@ struct Reader {
     /// Whether it can carry requests and responses at all.
     conversational: bool,
     is_plaintext: bool,
+    /// Whether its plaintext is followed by another reader.
+    is_encrypted: bool,
     role: Option<Role>,
     opened: bool,
     closed: bool,
@@ -135,7 +186,7 @@ struct Reader {
     /// piece of a recording, and nothing was seen yet.
     seen: [Option<u64>; 2],
     traffic: BTreeMap<u32, Traffic>,
-    state: Option<(&'static str, Role, bool, Conversation)>,
+    state: Option<(Speaks, Conversation)>,
 }
 
 impl Reader {
@@ -154,6 +205,7 @@ impl Reader {
                 )
             ),
             is_plaintext: false,
+            is_encrypted: false,
             role: connections.role(id),
             opened: file.is_some_and(|file| file.open_ts.is_some()),
             closed: file.is_some_and(|file| file.close_ts.is_some()),
@@ -209,12 +261,12 @@ impl Reader {
 
     fn push(&mut self, row: Payload, window: Window) {
         let direction = row.direction;
-        if self.conversational && self.state.is_none() {
+        if self.conversational && !self.is_encrypted && self.state.is_none() {
             self.detect(&row);
         }
         self.count(&row, window);
-        if let Some((_, role, _, conversation)) = &mut self.state {
-            let side = match (*role, direction) {
+        if let Some((speaks, conversation)) = &mut self.state {
+            let side = match (speaks.role, direction) {
                 (Role::Server, Direction::In) | (Role::Client, Direction::Out) => Side::Request,
                 _ => Side::Response,
             };
@@ -265,7 +317,13 @@ impl Reader {
                 Direction::Out => received,
             };
             let conversation = Conversation::new(protocol, row.offset, responses, from_start);
-            self.state = Some((protocol.name(), role, from_start, conversation));
+            let speaks = Speaks {
+                protocol: protocol.name(),
+                role,
+                from_start,
+                tls: self.is_plaintext,
+            };
+            self.state = Some((speaks, conversation));
         }
     }
 
@@ -295,129 +353,30 @@ impl Reader {
         traffic.last = traffic.last.max(row.ts.saturating_add(row.dur));
     }
 
-    fn finish(mut self, window: Window) -> Stream {
+    /// Takes the requests with which it is done; `None` if there are none.
+    fn take_done(&mut self) -> Option<Done> {
+        let (speaks, conversation) = self.state.as_mut()?;
+        let exchanges = conversation.take_done();
+        (!exchanges.is_empty()).then_some((self.file, *speaks, exchanges))
+    }
+
+    /// Ends with the recording; gives the requests that were not taken before.
+    fn finish(mut self, window: Window) -> (Stream, Vec<Exchange>) {
         self.release(i64::MAX, window);
-        let (protocol, from_start, (exchanges, doubts)) = match self.state {
-            Some((name, role, from_start, conversation)) => (
-                Some((name, role)),
-                from_start,
-                conversation.finish(self.closed),
-            ),
-            None => (None, self.opened, Default::default()),
+        let (speaks, (exchanges, doubts)) = match self.state {
+            Some((speaks, conversation)) => (Some(speaks), conversation.finish(self.closed)),
+            None => Default::default(),
         };
-        Stream {
+        let stream = Stream {
             file: self.file,
-            protocol,
-            exchanges,
+            speaks,
             doubts,
-            from_start,
             tls: self.is_plaintext,
             traffic: self.traffic,
-        }
+        };
+        (stream, exchanges)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ALL: Window = Window {
-        from: i64::MIN,
-        to: i64::MAX,
-    };
-
-    fn row(direction: Direction, ts: i64, offset: u64, data: &str) -> Payload {
-        Payload {
-            ts,
-            dur: 2,
-            file: 1,
-            direction,
-            size: data.len() as u64,
-            offset,
-            data: data.into(),
-            ..Payload::default()
-        }
-    }
-
-    fn reader() -> Reader {
-        let file = File {
-            id: 1,
-            kind: FileKind::Tcp,
-            open_ts: Some(0),
-            ..File::default()
-        };
-        Reader::new(Some(&file), 1, &Connections::default(), false)
-    }
-
-    #[test]
-    fn rows_that_come_late_find_their_place() {
-        let mut reader = reader();
-        let (get, ok) = ("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n");
-        // The segment that ends here has the answer, the next one the question.
-        reader.hold(row(Direction::Out, 20, 0, ok));
-        reader.release(i64::MIN, ALL);
-        reader.hold(row(Direction::In, 10, 4, &get[4..]));
-        reader.hold(row(Direction::In, 5, 0, &get[..4]));
-        reader.release(20, ALL);
-        let stream = reader.finish(ALL);
-        assert_eq!(stream.protocol, Some(("http", Role::Server)));
-        let shown: Vec<_> = stream
-            .exchanges
-            .iter()
-            .map(|e| (&*e.endpoint, e.status))
-            .collect();
-        assert_eq!(shown, [("GET /", Some(204))]);
-        let traffic = Traffic {
-            pid: 0,
-            in_bytes: 18,
-            out_bytes: 27,
-            first: 7,
-            last: 22,
-        };
-        assert_eq!(stream.traffic, BTreeMap::from([(0, traffic)]));
-    }
-
-    #[test]
-    fn the_direction_of_the_first_request_tells_the_server() {
-        let mut reader = reader();
-        reader.hold(row(Direction::Out, 20, 0, "+PONG\r\n"));
-        reader.hold(row(Direction::In, 10, 0, "PING\r\n"));
-        let stream = reader.finish(ALL);
-        assert_eq!(stream.protocol, Some(("redis", Role::Server)));
-        assert_eq!(stream.exchanges.len(), 1);
-        assert!(stream.from_start);
-    }
-
-    /// The plaintext of a session that was joined at `ts` 10, in one request and its answer.
-    fn plaintext(tls: Tls) -> Stream {
-        let file = File {
-            id: 1,
-            kind: FileKind::Tcp,
-            open_ts: Some(0),
-            ..File::default()
-        };
-        let mut reader = Reader::of_plaintext(Some(&file), 1, &Connections::default());
-        let (get, ok) = ("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n");
-        for (direction, ts, data) in [(Direction::Out, 10, get), (Direction::In, 20, ok)] {
-            reader.hold(Payload {
-                tls,
-                ..row(direction, ts, 0, data)
-            });
-        }
-        reader.finish(ALL)
-    }
-
-    #[test]
-    fn plaintext_begins_where_its_session_did() {
-        for (tls, from_start) in [(Tls::Whole, true), (Tls::Rest, false)] {
-            let stream = plaintext(tls);
-            assert_eq!(stream.protocol, Some(("http", Role::Client)));
-            assert_eq!((stream.tls, stream.from_start), (true, from_start));
-            let exchange = &stream.exchanges[0];
-            assert_eq!(
-                (exchange.status, exchange.inferred),
-                (Some(204), !from_start)
-            );
-        }
-    }
-}
+mod tests;

@@ -10,6 +10,7 @@ use kindling_format::{
 
 use crate::model::{
     catalog::Catalog,
+    ended::Ended,
     slice::{Reason, Slice, State},
     stack::Stacks,
     thread::RawSlice,
@@ -19,6 +20,55 @@ use crate::model::{
 const UNINTERRUPTIBLE: u32 = 0x2;
 /// `F_SETLKW`, `F_OFD_SETLKW`.
 const BLOCKING_LOCKS: [u64; 2] = [7, 38];
+const MADV_WILLNEED: u64 = 3;
+/// Functions of the kernel that are on the stack while a page is made to be there.
+const FAULTS: [&str; 4] = [
+    "exc_page_fault",
+    "handle_mm_fault",
+    "do_user_addr_fault",
+    "do_mem_abort",
+];
+/// How the names of functions begin in which the kernel waits for one thing.
+const WAITS: [(Hint, &[&str]); 3] = [
+    (
+        Hint::Disk,
+        &[
+            "io_schedule",
+            "blk_mq_",
+            "submit_bio_wait",
+            "folio_wait_",
+            "jbd2_",
+            "wait_on_page",
+            "balance_dirty_pages",
+        ],
+    ),
+    (
+        Hint::Lock,
+        &[
+            "rwsem_down_",
+            "__mutex_lock",
+            "mutex_lock",
+            "down_read",
+            "down_write",
+            "percpu_rwsem_wait",
+            "__vma_start_write",
+            "__vma_enter_locked",
+            "rt_mutex_",
+        ],
+    ),
+    (
+        Hint::Memory,
+        &[
+            "__alloc_pages_slowpath",
+            "reclaim_throttle",
+            "shrink_node",
+            "try_to_free_",
+            "mem_cgroup_out_of_memory",
+            "mem_cgroup_handle_over_high",
+            "__mem_cgroup_handle_over_high",
+        ],
+    ),
+];
 
 /// A syscall that a thread was in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,12 +83,14 @@ pub struct Call {
     pub file: Option<u32>,
     /// Its first four arguments.
     pub args: [u64; 4],
+    /// What it returned; `None` if it did not.
+    pub ret: Option<i64>,
 }
 
 impl Call {
     /// The columns of `syscalls` that it is made of, and those that say whose it is.
-    pub const COLUMNS: [&str; 9] = [
-        "ts", "dur", "tid", "nr", "file", "arg0", "arg1", "arg2", "arg3",
+    pub const COLUMNS: [&str; 10] = [
+        "ts", "dur", "tid", "nr", "file", "arg0", "arg1", "arg2", "arg3", "ret",
     ];
 
     /// The call of a row.
@@ -50,6 +102,7 @@ impl Call {
             nr: row.nr,
             file: row.file,
             args: args.map(Option::unwrap_or_default),
+            ret: row.ret,
         }
     }
 }
@@ -57,7 +110,7 @@ impl Call {
 /// What the kernel part of a stack says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Hint {
-    PageFault,
+    Memory,
     Disk,
     Lock,
 }
@@ -89,7 +142,7 @@ impl<'a> Classifier<'a> {
         let hint = slice.wait.stack.and_then(|id| self.hints.get(&id).copied());
         let nr = slice.wait.syscall.or(call.map(|call| call.nr));
         let reason = match (hint, nr) {
-            (Some(Hint::PageFault), _) => Reason::PageFault,
+            (Some(Hint::Memory), _) => Reason::PageFault,
             (Some(Hint::Disk), _) => Reason::Disk,
             (Some(Hint::Lock), _) => Reason::Lock,
             (None, Some(nr)) => self.of_syscall(nr, call),
@@ -101,8 +154,10 @@ impl<'a> Classifier<'a> {
         slice.state = State::Blocked(reason);
         slice.wait.syscall = nr;
         slice.wait.file = call.and_then(|call| call.file);
-        let is_futex = reason == Reason::Lock && nr.is_some_and(|nr| self.name(nr) == "futex");
+        let name = nr.map_or("", |nr| self.name(nr));
+        let is_futex = reason == Reason::Lock && matches!(name, "futex" | "futex_wait");
         slice.wait.futex = call.filter(|_| is_futex).map(|call| call.args[0]);
+        slice.wait.ended = call.map(|call| Ended::of_call(name, call.ret));
         slice
     }
 
@@ -130,8 +185,12 @@ impl<'a> Classifier<'a> {
             "connect" | "accept" | "accept4" | "sendto" | "recvfrom" | "sendmsg" | "recvmsg"
             | "sendmmsg" | "recvmmsg" | "shutdown" => self.of_file(call).unwrap_or(Reason::Network),
             "pause" | "rt_sigsuspend" | "rt_sigtimedwait" | "exit" | "exit_group" | "ptrace"
-            | "ioctl" | "bpf" | "seccomp" | "membarrier" | "sched_yield" | "mmap" | "munmap"
-            | "mprotect" | "madvise" | "brk" | "mremap" => Reason::Other,
+            | "ioctl" | "bpf" | "seccomp" | "membarrier" | "sched_yield" => Reason::Other,
+            "madvise" if args.is_some_and(|args| args[2] == MADV_WILLNEED) => Reason::Disk,
+            // They work on the address space, of which there is one for all threads of the process.
+            "mmap" | "munmap" | "mremap" | "mprotect" | "pkey_mprotect" | "madvise" | "brk"
+            | "mlock" | "mlock2" | "mlockall" | "munlock" | "munlockall" | "mbind" | "shmat"
+            | "shmdt" => Reason::Lock,
             _ => self.of_file(call).unwrap_or_else(|| self.of_signature(nr)),
         }
     }
@@ -155,7 +214,14 @@ impl<'a> Classifier<'a> {
         let Some(spec) = self.catalog.syscall(nr) else {
             return Reason::Other;
         };
-        let syncs = ["sync", "syncfs", "fsync", "fdatasync", "sync_file_range"];
+        let syncs = [
+            "sync",
+            "syncfs",
+            "fsync",
+            "fdatasync",
+            "sync_file_range",
+            "msync",
+        ];
         if spec.args.contains(&ArgKind::Path) || syncs.contains(&spec.name) {
             return Reason::Disk;
         }
@@ -173,37 +239,13 @@ fn hint(stacks: &Stacks, id: u32) -> Option<Hint> {
             .filter(|f| f.kernel)
             .map(|f| f.name.as_str())
     };
-    let faults = [
-        "exc_page_fault",
-        "handle_mm_fault",
-        "do_user_addr_fault",
-        "do_mem_abort",
-    ];
-    if kernel().any(|name| faults.iter().any(|fault| name.contains(fault))) {
-        return Some(Hint::PageFault);
+    if kernel().any(|name| FAULTS.iter().any(|fault| name.contains(fault))) {
+        return Some(Hint::Memory);
     }
     kernel().find_map(|name| {
         let is = |words: &[&str]| words.iter().any(|word| name.starts_with(word));
-        if is(&[
-            "io_schedule",
-            "blk_mq_",
-            "submit_bio_wait",
-            "folio_wait_",
-            "jbd2_",
-            "wait_on_page",
-        ]) {
-            Some(Hint::Disk)
-        } else if is(&[
-            "rwsem_down_",
-            "__mutex_lock",
-            "mutex_lock",
-            "down_read",
-            "down_write",
-        ]) {
-            Some(Hint::Lock)
-        } else {
-            None
-        }
+        let wait = WAITS.iter().find(|(_, words)| is(words));
+        wait.map(|(hint, _)| *hint)
     })
 }
 
@@ -242,6 +284,7 @@ mod tests {
             nr: nr.unwrap_or_default(),
             file: Some(9),
             args,
+            ret: Some(0),
         });
         let classifier = Classifier::new(&catalog, &Stacks::default());
         let slice = classifier.classify(&raw, call.as_ref(), false);
@@ -273,6 +316,12 @@ mod tests {
         check("fsync", 2, None, Reason::Disk);
         check("openat", 2, None, Reason::Disk);
         check("pause", 1, None, Reason::Other);
+        check("mprotect", 2, None, Reason::Lock);
+        check("munmap", 2, args([0, 4096, 0, 0]), Reason::Lock);
+        check("madvise", 2, args([0, 4096, 4, 0]), Reason::Lock);
+        check("madvise", 2, args([0, 4096, 3, 0]), Reason::Disk);
+        check("futex_wait", 1, None, Reason::Lock);
+        check("futex_waitv", 1, None, Reason::Lock);
         check("no syscall", 2, None, Reason::PageFault);
         check("no syscall", 1, None, Reason::Other);
     }

@@ -6,112 +6,23 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    ops::AddAssign,
     sync::Arc,
 };
 
 use super::{
-    Chunk, Context, Cutter, Effect, Event, Mark, Message, Protocol, Request, Response, Side,
-    Transfer,
+    Chunk, Context, Cutter, Doubts, Effect, Event, Exchange, Mark, Message, Outcome, Protocol,
+    Request, Response, Side, Span, exchange::Exchanges,
 };
 
 /// The endpoint of a request that was not recorded.
 const UNSEEN: &str = "?";
-
-/// A request with what became of it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Exchange {
-    /// The operation; `?` if the request's bytes were not recorded.
-    pub endpoint: Arc<str>,
-    /// What became of it.
-    pub outcome: Outcome,
-    /// Why it failed or has no answer.
-    pub error: Option<Box<str>>,
-    /// The protocol's status code, if it has one.
-    pub status: Option<u16>,
-    /// The request's bytes.
-    pub request: Span,
-    /// The response's bytes, if there was one.
-    pub response: Option<Span>,
-    /// Whether the pairing rests on an assumption because bytes were not recorded.
-    pub inferred: bool,
-}
-
-/// What became of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Outcome {
-    /// It was answered.
-    Ok,
-    /// It was answered with an error.
-    Error,
-    /// It was not, or not wholly, answered until the connection or the recording ended.
-    NoAnswer,
-    /// The protocol gives no answer to it.
-    OneWay,
-    /// It may have been answered: what the server sent was not recorded.
-    Unknown,
-}
-
-/// The bytes of a message.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Span {
-    /// Offset of the first byte in the stream.
-    pub start: u64,
-    /// Offset behind the last byte.
-    pub end: u64,
-    /// The syscall that moved the first byte.
-    pub first: Transfer,
-    /// The syscall that moved the last byte.
-    pub last: Transfer,
-}
-
-impl Span {
-    fn at(mark: Mark) -> Self {
-        let Mark { offset, transfer } = mark;
-        Self {
-            start: offset,
-            end: offset,
-            first: transfer,
-            last: transfer,
-        }
-    }
-
-    fn extend(&mut self, mark: Mark) {
-        self.end = self.end.max(mark.offset);
-        self.last = mark.transfer;
-    }
-
-    /// The message's length.
-    pub fn bytes(&self) -> u64 {
-        self.end.saturating_sub(self.start)
-    }
-}
-
-/// How often bytes that were not recorded made messages of a connection uncertain.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Doubts {
-    /// Places where requests could not be followed.
-    pub lost_requests: u64,
-    /// Places where responses could not be followed.
-    pub lost_responses: u64,
-    /// Responses to requests from before the recording, or that were not recorded.
-    pub unmatched_responses: u64,
-}
-
-impl AddAssign for Doubts {
-    fn add_assign(&mut self, other: Self) {
-        self.lost_requests += other.lost_requests;
-        self.lost_responses += other.lost_responses;
-        self.unmatched_responses += other.unmatched_responses;
-    }
-}
 
 /// One connection that speaks a known protocol, as one of its ends sees it.
 #[derive(Debug)]
 pub struct Conversation {
     requests: Cutter,
     responses: Cutter,
-    exchanges: Vec<Exchange>,
+    exchanges: Exchanges,
     endpoints: BTreeMap<String, Arc<str>>,
     open: VecDeque<Open>,
     /// The exchange whose request is being sent.
@@ -164,7 +75,7 @@ impl Conversation {
         Self {
             requests: Cutter::new(protocol, Side::Request, Some(requests)),
             responses: Cutter::new(protocol, Side::Response, responses),
-            exchanges: Vec::new(),
+            exchanges: Exchanges::default(),
             endpoints: BTreeMap::new(),
             open: before.into_iter().collect(),
             sending: None,
@@ -192,7 +103,18 @@ impl Conversation {
         }
     }
 
-    /// Ends the conversation when its connection was closed, or with the recording.
+    /// Takes the exchanges from which on nothing can change any more, in their order.
+    pub fn take_done(&mut self) -> Vec<Exchange> {
+        let open = self.open.iter().find_map(|open| match open {
+            Open::Request(index, _) => Some(*index),
+            Open::Unseen(_) => None,
+        });
+        let pending = [self.sending, self.answering, open];
+        self.exchanges.take(pending.into_iter().flatten().min())
+    }
+
+    /// Ends the conversation when its connection was closed, or with the recording; gives the exchanges that were
+    /// not taken before.
     pub fn finish(mut self, closed: bool) -> (Vec<Exchange>, Doubts) {
         if let Some(event) = self.requests.close() {
             self.on_request(event);
@@ -226,7 +148,7 @@ impl Conversation {
                 Open::Unseen(_) => {}
             }
         }
-        (self.exchanges, self.doubts)
+        (self.exchanges.take(None), self.doubts)
     }
 
     fn push_response(&mut self, chunk: Chunk) {
@@ -273,14 +195,13 @@ impl Conversation {
         if self.gap == Some(Gap::Before) {
             self.close_gap();
         }
-        let index = self.exchanges.len();
         let endpoint = self.endpoint(&request.endpoint);
         let outcome = if request.one_way {
             Outcome::OneWay
         } else {
             Outcome::NoAnswer
         };
-        self.exchanges.push(Exchange {
+        let index = self.exchanges.push(Exchange {
             endpoint,
             outcome,
             error: None,
@@ -377,7 +298,7 @@ impl Conversation {
         // A response alone shows that there was a request, and when it was sent at the latest.
         let mark = unseen.filter(|mark| mark.transfer.ts <= response.transfer.end())?;
         let endpoint = self.endpoint(UNSEEN);
-        self.exchanges.push(Exchange {
+        let index = self.exchanges.push(Exchange {
             endpoint,
             outcome: Outcome::Ok,
             error: None,
@@ -386,7 +307,7 @@ impl Conversation {
             response: None,
             inferred: true,
         });
-        Some((self.exchanges.len() - 1, Request::default()))
+        Some((index, Request::default()))
     }
 
     /// The end of a response is lost. With no other request open, it lasts until the client sends

@@ -13,6 +13,7 @@
 
 mod conversation;
 mod cutter;
+mod exchange;
 mod http;
 mod redis;
 mod text;
@@ -20,8 +21,9 @@ mod text;
 #[cfg(test)]
 mod fuzz;
 
-pub use conversation::{Conversation, Doubts, Exchange, Outcome, Span};
+pub use conversation::Conversation;
 pub use cutter::{Chunk, Cutter, Event, Mark, Transfer};
+pub use exchange::{Doubts, Exchange, Outcome, Span};
 pub use text::first_line;
 
 /// The protocols that are tried, in this order.

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use crate::{
     analysis::story::{Part, Step, StoryReport},
-    model::slice::Reason,
+    model::{ended::Ended, slice::Reason},
     render::{
         table::{Align, TextTable, printable},
         units,
@@ -24,7 +24,7 @@ pub fn text(out: &mut dyn Write, report: &StoryReport) -> anyhow::Result<()> {
     head(out, report)?;
     if !report.waits.rows.is_empty() {
         writeln!(out, "\nwaits, the longest first")?;
-        waits(report).write(out)?;
+        waits(report).without_empty_columns().write(out)?;
     }
     if !report.steps.rows.is_empty() {
         writeln!(out, "\nwhat it did; `x` counts repeats in a row")?;
@@ -85,6 +85,7 @@ fn waits(report: &StoryReport) -> TextTable {
         ("reason", Align::Left),
         ("in", Align::Left),
         ("woken by", Align::Left),
+        ("ended", Align::Left),
         ("times", Align::Right),
         ("total", Align::Right),
         ("max", Align::Right),
@@ -96,12 +97,23 @@ fn waits(report: &StoryReport) -> TextTable {
             row.reason.word().to_owned(),
             place.join(" "),
             row.waker.as_deref().map_or(String::new(), printable),
+            ended(row.ended).to_owned(),
             units::count(row.count),
             units::duration(row.total_ns),
             units::duration(row.max_ns),
         ]);
     }
     table
+}
+
+/// How a call ended, where that is not because of who woke the thread.
+fn ended(how: Option<Ended>) -> &'static str {
+    match how {
+        Some(Ended::TimedOut) => "timed out",
+        Some(Ended::Interrupted) => "interrupted",
+        Some(Ended::Open) => "still open",
+        Some(Ended::Woken) | None => "",
+    }
 }
 
 fn steps(steps: &[Step]) -> TextTable {

@@ -22,7 +22,7 @@ use kindling_format::{
 use super::{
     needs::Needs,
     summary,
-    tables::{Edit, Tables},
+    tables::{Edit, Tables, unknown_rows},
 };
 use crate::{
     context::Context,
@@ -31,6 +31,7 @@ use crate::{
         connection::Connections,
     },
     selection::Window,
+    warning::Warning,
 };
 
 /// Writes the selected part of the capture to `out`. `history` says in a line what was done.
@@ -54,6 +55,10 @@ pub fn cut(context: &Context, history: String, out: &mut dyn Write) -> Result<()
         scope,
         needs,
     };
+    let tables = unknown_rows(&context.capture)?;
+    if !tables.is_empty() {
+        context.warn(Warning::UnknownTables { tables });
+    }
     cut.write(context, history, out)
 }
 

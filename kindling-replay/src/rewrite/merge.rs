@@ -5,7 +5,7 @@
 //! share it already; others are aligned by wall time, and then by what crossed between them
 //! ([`super::align`]).
 
-use std::{io::Write, sync::Arc};
+use std::{collections::BTreeMap, io::Write, sync::Arc};
 
 use kindling_format::{
     Capture, CaptureWriter, Effort, FormatError, Header, Summary,
@@ -20,7 +20,7 @@ use super::{
     last_moment,
     remap::Remap,
     summary,
-    tables::Tables,
+    tables::{Tables, unknown_rows},
 };
 use crate::model::{clock::ClockMap, host::PID_BITS};
 
@@ -36,6 +36,8 @@ pub struct Merged {
     pub hosts: Vec<HostPart>,
     /// What a reader of the result should know, a line each.
     pub notes: Vec<String>,
+    /// Rows of tables that this version does not know.
+    pub left_out: BTreeMap<String, u64>,
 }
 
 /// Why captures cannot be merged.
@@ -92,7 +94,15 @@ pub fn merge(
     }
     tables.write(pool, number, Effort::Record, &mut writer)?;
     writer.finish(&plan.summary(&inputs))?;
+    let mut left_out: BTreeMap<String, u64> = BTreeMap::new();
+    for input in &inputs {
+        for (table, rows) in unknown_rows(&input.capture)? {
+            let sum = left_out.entry(table).or_default();
+            *sum = sum.saturating_add(rows);
+        }
+    }
     Ok(Merged {
+        left_out,
         hosts: plan.hosts,
         notes: plan.notes,
     })

@@ -1,7 +1,9 @@
 //! Rows of every table, gathered from segments and written as one.
 
+use std::collections::BTreeMap;
+
 use kindling_format::{
-    Capture, CaptureWriter, Effort, EncodedMember, FormatError, for_each_table,
+    Capture, CaptureWriter, Effort, EncodedMember, FormatError, Member, for_each_table,
     schema::{self, Extent, Index, Table},
 };
 use rayon::{ThreadPool, prelude::*};
@@ -119,22 +121,45 @@ fn add_rows<T: Table>(
     Ok(())
 }
 
+/// The members of a segment whose tables this version does not know.
+fn unknown(capture: &Capture, segment: u32) -> impl Iterator<Item = (&str, &Member)> {
+    let is_known = |table: &str| schema::tables().iter().any(|known| known.name == table);
+    let members = capture.members(segment);
+    members.filter(move |(table, _)| !is_known(table))
+}
+
+fn extent(capture: &Capture, table: &str, member: &Member) -> Result<Extent, FormatError> {
+    match &member.index {
+        Some(index) => Ok(Extent::of_index(index)),
+        None => {
+            let bytes = capture.member_bytes(&member.entry)?;
+            Ok(kindling_format::inspect(table, &member.entry, bytes)?.extent)
+        }
+    }
+}
+
+/// The rows of tables that this version does not know, and so cannot take a part of or change.
+pub(super) fn unknown_rows(capture: &Capture) -> Result<BTreeMap<String, u64>, FormatError> {
+    let mut rows = BTreeMap::new();
+    for segment in capture.segments() {
+        for (table, member) in unknown(capture, segment) {
+            let of_table: &mut u64 = rows.entry(table.to_owned()).or_default();
+            *of_table = of_table.saturating_add(extent(capture, table, member)?.rows.into());
+        }
+    }
+    Ok(rows)
+}
+
 /// The tables of a capture that this version does not know, as they are, in their own segment.
 pub(super) fn copy_unknown<W: std::io::Write>(
     capture: &Capture,
     segment: u32,
     writer: &mut CaptureWriter<W>,
 ) -> Result<(), FormatError> {
-    for (table, member) in capture.members(segment) {
-        if schema::tables().iter().any(|known| known.name == table) {
-            continue;
-        }
+    for (table, member) in unknown(capture, segment) {
         member.entry.verify(capture.bytes())?;
         let bytes = capture.member_bytes(&member.entry)?;
-        let extent = match &member.index {
-            Some(index) => Extent::of_index(index),
-            None => kindling_format::inspect(table, &member.entry, bytes.clone())?.extent,
-        };
+        let extent = extent(capture, table, member)?;
         let table = table.to_owned().into();
         writer.append(
             segment,

@@ -16,6 +16,7 @@ use crate::{
     model::{
         catalog::{Catalog, ThreadLife, ThreadSet},
         connection::Role,
+        ended::Ended,
         file,
         select::{Details, EventSelection},
         slice::{Reason, Slice, State, Times},
@@ -62,6 +63,8 @@ pub struct WaitRow {
     pub file: Option<String>,
     /// Who ended it: `comm/tid` or `interrupt`; `None` if nobody did, or it is not known.
     pub waker: Option<String>,
+    /// How the call ended; `None` if that is not recorded.
+    pub ended: Option<Ended>,
     /// How often.
     pub count: u64,
     /// How long together.
@@ -132,9 +135,7 @@ pub fn report(
         slices.push(slice)
     });
     let mut times = Times::default();
-    slices
-        .iter()
-        .for_each(|slice| times.add(slice.state, slice.length_ns()));
+    slices.iter().for_each(|slice| times.add_slice(slice));
     let lane = lanes.first()?;
     let teller = Teller {
         context,
@@ -330,13 +331,19 @@ impl Teller<'_> {
             let file = slice.wait.file.and_then(|id| self.catalog.files.get(&id));
             let file = file.map(kind_or_path);
             let waker = self.waker(slice);
+            let ended = slice.wait.ended;
             let row = rows
-                .entry((reason, [syscall.clone(), file.clone(), waker.clone()]))
+                .entry((
+                    reason,
+                    [syscall.clone(), file.clone(), waker.clone()],
+                    ended,
+                ))
                 .or_insert(WaitRow {
                     reason,
                     syscall,
                     file,
                     waker,
+                    ended,
                     count: 0,
                     total_ns: 0,
                     max_ns: 0,
@@ -392,5 +399,5 @@ fn moves_bytes(name: &str) -> bool {
     !is_count_of_messages && stems.iter().any(|stem| name.contains(stem))
 }
 
-/// What tells waits apart: the reason, the syscall, the file and the waker.
-type WaitKey = (Reason, [Option<String>; 3]);
+/// What tells waits apart: the reason; the syscall, the file and the waker; how it ended.
+type WaitKey = (Reason, [Option<String>; 3], Option<Ended>);

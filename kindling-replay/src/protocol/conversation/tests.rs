@@ -1,7 +1,7 @@
 //! Conversations as scripts.
 
 use super::*;
-use crate::protocol::{http::Http, redis::Redis};
+use crate::protocol::{Transfer, http::Http, redis::Redis};
 
 /// A connection as a script: `>` is a request chunk, `<` a response chunk; `|` ends what was
 /// recorded of a chunk, and what follows it was moved but not recorded; a chunk that is all behind
