@@ -152,7 +152,7 @@ static __always_inline void join(struct task_struct *task)
 }
 
 SEC("tp_btf/cgroup_attach_task")
-int BPF_PROG(cgroup_attach_task, struct cgroup *cgroup, const char *path, struct task_struct *task)
+int MEASURED_PROG(cgroup_attach_task, struct cgroup *cgroup, const char *path, struct task_struct *task)
 {
 	if (is_in_target_cgroup(task))
 		join(task);

@@ -16,6 +16,7 @@ use libbpf_rs::{
 use perf_event::{Builder, Counter, events::Software};
 
 use crate::{
+    bpf_cost::BpfRuns,
     config::RecordConfig,
     cpus::Cpus,
     io_uring,
@@ -317,6 +318,23 @@ impl<'obj> Probes<'obj> {
         if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
             bss.iter_phase = phase;
         }
+    }
+
+    /// Begins or ends a sample of what the programs cost.
+    pub(crate) fn measure(&mut self, is_on: bool) {
+        if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
+            bss.measuring = is_on.into();
+        }
+    }
+
+    /// What all samples found until now, on all CPUs.
+    pub(crate) fn measured(&self) -> BpfRuns {
+        let bss = self.skeleton.maps.bss_data.as_deref();
+        let cpus = bss.iter().flat_map(|bss| &bss.measured);
+        cpus.fold(BpfRuns::default(), |sum, cpu| BpfRuns {
+            runs: sum.runs + cpu.runs,
+            ns: sum.ns + cpu.ns,
+        })
     }
 
     /// Ends the stream of events, of all sources at once.

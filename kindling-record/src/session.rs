@@ -308,6 +308,7 @@ impl Session<'_, '_> {
     /// Does what is due by the clock; `false` if the capture cannot be written any more.
     fn keep_up(&mut self) -> Result<bool> {
         let now = clocks::monotonic_ns();
+        self.account.sample_bpf(now, &mut self.probes);
         if self.shedder.is_due(now) {
             self.shed(now);
         }
@@ -533,6 +534,8 @@ impl Session<'_, '_> {
     ) -> Result<Outcome> {
         self.probes.stop();
         let end = clocks::now();
+        self.account
+            .end_bpf_sample(end.monotonic_ns, &mut self.probes);
         self.tls = None;
         self.probes.end()?;
         while self.rings.consume_raw_n(ROUND) > 0 && self.cut_if_full() {}

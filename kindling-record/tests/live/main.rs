@@ -14,6 +14,7 @@ mod killed;
 mod limits;
 mod lives;
 mod locks;
+mod overhead;
 mod parts;
 mod payloads;
 mod readers;
