@@ -18,7 +18,7 @@ int MEASURED_PROG(sched_process_fork, struct task_struct *parent, struct task_st
 	if (!state)
 		return 0;
 	state->target = true;
-	tell_cgroup(child, SCRATCH_TASK);
+	tell_cgroup_of(child, SCRATCH_TASK);
 	emit_task(child, KD_TASK_FORK, true);
 	return 0;
 }
@@ -81,7 +81,7 @@ int MEASURED_PROG(sched_process_exec, struct task_struct *task, u32 old_tid, str
 
 	if (!state || !state->target || !scratch)
 		return 0;
-	tell_cgroup(task, SCRATCH_TASK);
+	tell_cgroup_of(task, SCRATCH_TASK);
 	record = &scratch->task;
 	fill_task(record, task, KD_TASK_EXEC);
 	record->target = true;

@@ -126,7 +126,7 @@ static __always_inline bool take_in(struct task_struct *task, bool is_held, u64 
 	if (!is_held)
 		syscall = syscall_in_flight(task, state, since, context);
 	state->target = true;
-	tell_cgroup(task, context);
+	tell_cgroup_of(task, context);
 	fill_task(&record, task, KD_TASK_FOUND);
 	record.target = true;
 	record.syscall = syscall;
