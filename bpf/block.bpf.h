@@ -7,7 +7,7 @@
 #define REQUEST_OPERATION 0xff
 
 SEC("tp_btf/block_io_start")
-int BPF_PROG(block_io_start, struct request *request)
+int MEASURED_PROG(block_io_start, struct request *request)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	u64 key = (u64)request;
@@ -29,7 +29,7 @@ int BPF_PROG(block_io_start, struct request *request)
 }
 
 SEC("tp_btf/block_rq_issue")
-int BPF_PROG(block_rq_issue, struct request *request)
+int MEASURED_PROG(block_rq_issue, struct request *request)
 {
 	u64 key = (u64)request;
 	struct block_request *known = bpf_map_lookup_elem(&block_requests, &key);
@@ -44,7 +44,7 @@ int BPF_PROG(block_rq_issue, struct request *request)
 }
 
 SEC("tp_btf/block_io_done")
-int BPF_PROG(block_io_done, struct request *request)
+int MEASURED_PROG(block_io_done, struct request *request)
 {
 	u64 key = (u64)request;
 	struct block_request *known = bpf_map_lookup_elem(&block_requests, &key);

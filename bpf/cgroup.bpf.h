@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* The cgroup (v2) that a thread is in. Its path is sent by the kernel side, because the thread, and
- * with it /proc/PID/cgroup, can be gone or elsewhere when user space looks. */
+/* The cgroup (v2) that a thread is in, and those that are made. The path is sent by the kernel side,
+ * because the thread, and with it /proc/PID/cgroup, can be gone or elsewhere when user space looks. */
 #ifndef KINDLING_CGROUP_BPF_H
 #define KINDLING_CGROUP_BPF_H
 
@@ -39,32 +39,47 @@ static long cgroup_name(u32 step, void *context)
 	return 0;
 }
 
-/* Sends the path of a thread's cgroup, once. */
-static __noinline int tell_cgroup(struct task_struct *task, u32 context)
+/* Sends the path of a cgroup, once it has something in it. */
+static __noinline int tell_cgroup(struct cgroup *cgroup, u8 flags, u32 context)
 {
 	struct text_scratch *scratch = text_of(context);
 	struct cgroup_path path = {};
 	struct kd_cgroup *record;
-	struct cgroup *cgroup;
 	u8 one = 1;
 	u64 id;
 
-	if (!task || !scratch)
+	if (!cgroup || !scratch)
 		return 0;
-	cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp);
 	id = BPF_CORE_READ(cgroup, kn, id);
-	if (!cgroup || bpf_map_lookup_elem(&sent_cgroups, &id))
+	if (bpf_map_lookup_elem(&sent_cgroups, &id))
 		return 0;
 	record = &scratch->cgroup;
 	path.cgroup = cgroup;
 	path.out = (char *)(record + 1);
 	bpf_loop(CGROUP_DEPTH, cgroup_name, &path, 0);
 	__builtin_memset(record, 0, sizeof(*record));
-	fill_head(&record->head, bpf_ktime_get_ns(), 0, bpf_get_smp_processor_id(), KD_CGROUP, 0);
+	fill_head(&record->head, bpf_ktime_get_ns(), 0, bpf_get_smp_processor_id(), KD_CGROUP,
+		  flags);
 	record->id = id;
 	record->path_len = BOUNDED(path.len, KD_PATH_MAX - 1);
-	if (send(&record->head, sizeof(*record) + BOUNDED(path.len, KD_PATH_MAX - 1)))
+	if (send(&record->head, sizeof(*record) + BOUNDED(path.len, KD_PATH_MAX - 1)) &&
+	    !(flags & KD_CGROUP_MADE))
 		bpf_map_update_elem(&sent_cgroups, &id, &one, BPF_ANY);
+	return 0;
+}
+
+static __always_inline void tell_cgroup_of(struct task_struct *task, u32 context)
+{
+	tell_cgroup(BPF_CORE_READ(task, cgroups, dfl_cgrp), 0, context);
+}
+
+/* While containers are named: each cgroup is told when it is made, before anything is in it. */
+SEC("tp_btf/cgroup_mkdir")
+int MEASURED_PROG(cgroup_mkdir, struct cgroup *cgroup, const char *path)
+{
+	/* Hierarchies of version 1 number their cgroups each by itself. */
+	if (cfg_new_cgroups && !stopped && !BPF_CORE_READ(cgroup, root, hierarchy_id))
+		tell_cgroup(cgroup, KD_CGROUP_MADE, SCRATCH_TASK);
 	return 0;
 }
 

@@ -41,13 +41,13 @@ static __always_inline int emit_fault(u64 address, struct pt_regs *regs, u64 err
 }
 
 SEC("tp_btf/page_fault_user")
-int BPF_PROG(page_fault_user, unsigned long address, struct pt_regs *regs, unsigned long error)
+int MEASURED_PROG(page_fault_user, unsigned long address, struct pt_regs *regs, unsigned long error)
 {
 	return emit_fault(address, regs, error, 0);
 }
 
 SEC("tp_btf/page_fault_kernel")
-int BPF_PROG(page_fault_kernel, unsigned long address, struct pt_regs *regs, unsigned long error)
+int MEASURED_PROG(page_fault_kernel, unsigned long address, struct pt_regs *regs, unsigned long error)
 {
 	return emit_fault(address, regs, error, KD_FAULT_KERNEL);
 }

@@ -57,7 +57,7 @@ static __always_inline void emit_uring(u8 event, struct uring_state *known, u64 
 }
 
 SEC("tp_btf/io_uring_submit_req")
-int BPF_PROG(io_uring_submit_req, struct io_kiocb *request)
+int MEASURED_PROG(io_uring_submit_req, struct io_kiocb *request)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct thread_state *thread = state_of(task);
@@ -84,7 +84,7 @@ int BPF_PROG(io_uring_submit_req, struct io_kiocb *request)
 }
 
 SEC("tp_btf/io_uring_complete")
-int BPF_PROG(io_uring_complete, struct io_ring_ctx *ring, struct io_kiocb *request,
+int MEASURED_PROG(io_uring_complete, struct io_ring_ctx *ring, struct io_kiocb *request,
 	     struct io_uring_cqe *cqe)
 {
 	/* Some operations complete more than once; then there may be no request any more. */

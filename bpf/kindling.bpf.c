@@ -15,6 +15,7 @@
 #include "kindling.h"
 
 #include "maps.bpf.h"
+#include "measure.bpf.h"
 #include "emit.bpf.h"
 #include "path.bpf.h"
 #include "log.bpf.h"

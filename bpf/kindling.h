@@ -160,8 +160,11 @@ struct kd_task {
 	char comm[KD_COMM_LEN];
 };
 
+/* KD_CGROUP_MADE: it is new, and nothing is in it. */
+enum { KD_CGROUP_MADE = 1 };
+
 /* Followed by the path's names, innermost first, each ended by a zero. Sent once per cgroup, before
- * the first task in it. */
+ * the first task in it; and, if that is wanted, when it is made. */
 struct kd_cgroup {
 	struct kd_head head;
 	u64 id;

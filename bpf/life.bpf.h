@@ -4,7 +4,7 @@
 #define KINDLING_LIFE_BPF_H
 
 SEC("tp_btf/sched_process_fork")
-int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct *child)
+int MEASURED_PROG(sched_process_fork, struct task_struct *parent, struct task_struct *child)
 {
 	struct thread_state *from = state_of(parent);
 	struct thread_state *state;
@@ -18,7 +18,7 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	if (!state)
 		return 0;
 	state->target = true;
-	tell_cgroup(child, SCRATCH_TASK);
+	tell_cgroup_of(child, SCRATCH_TASK);
 	emit_task(child, KD_TASK_FORK, true);
 	return 0;
 }
@@ -42,7 +42,7 @@ static __always_inline void follow_worker(struct task_struct *task)
 }
 
 SEC("tp_btf/sched_wakeup_new")
-int BPF_PROG(sched_wakeup_new, struct task_struct *wakee)
+int MEASURED_PROG(sched_wakeup_new, struct task_struct *wakee)
 {
 	follow_worker(wakee);
 	return emit_wakeup(wakee, KD_NEW);
@@ -71,7 +71,7 @@ static __always_inline void emit_exec_path(struct task_struct *task, struct thre
 }
 
 SEC("tp_btf/sched_process_exec")
-int BPF_PROG(sched_process_exec, struct task_struct *task, u32 old_tid, struct linux_binprm *bprm)
+int MEASURED_PROG(sched_process_exec, struct task_struct *task, u32 old_tid, struct linux_binprm *bprm)
 {
 	struct thread_state *state = state_of(task);
 	struct text_scratch *scratch = text_of(SCRATCH_TASK);
@@ -81,7 +81,7 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, u32 old_tid, struct l
 
 	if (!state || !state->target || !scratch)
 		return 0;
-	tell_cgroup(task, SCRATCH_TASK);
+	tell_cgroup_of(task, SCRATCH_TASK);
 	record = &scratch->task;
 	fill_task(record, task, KD_TASK_EXEC);
 	record->target = true;
@@ -104,7 +104,7 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, u32 old_tid, struct l
 }
 
 SEC("tp_btf/sched_process_exit")
-int BPF_PROG(sched_process_exit, struct task_struct *task)
+int MEASURED_PROG(sched_process_exit, struct task_struct *task)
 {
 	struct thread_state *state = state_of(task);
 	u32 pid = task->tgid;
@@ -120,7 +120,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 }
 
 SEC("tp_btf/task_rename")
-int BPF_PROG(task_rename, struct task_struct *task, const char *comm)
+int MEASURED_PROG(task_rename, struct task_struct *task, const char *comm)
 {
 	struct thread_state *state = state_of(task);
 	bool is_leader = task->pid == task->tgid;

@@ -8,6 +8,8 @@ const volatile bool cfg_all = false;
 /* Whether processes join the target by their name, or by their cgroup. */
 const volatile bool cfg_comms = false;
 const volatile bool cfg_cgroups = false;
+/* Whether user space wants to know of cgroups that are made: it looks for containers. */
+const volatile bool cfg_new_cgroups = false;
 const volatile bool cfg_payloads = true;
 const volatile bool cfg_switch_stacks = true;
 const volatile u32 cfg_payload_bytes = 1024;

@@ -48,8 +48,7 @@ static __always_inline void user_registers(struct kd_sample *record,
 	record->bp = BPF_CORE_READ(regs, bp);
 }
 
-SEC("perf_event")
-int sample(struct perf_event_context *ctx)
+static __always_inline int take_sample(struct perf_event_context *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct sample_scratch *scratch;
@@ -95,6 +94,12 @@ int sample(struct perf_event_context *ctx)
 		follows = KD_STACK_BYTES_MAX;
 	send(&record->head, sizeof(*record) + follows);
 	return 0;
+}
+
+SEC("perf_event")
+int sample(struct perf_event_context *ctx)
+{
+	return MEASURED(take_sample(ctx));
 }
 
 #endif

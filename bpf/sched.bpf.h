@@ -20,7 +20,7 @@ static __always_inline int enter_interrupt(int by)
 
 #define INTERRUPT(tracepoint, by)                                                                  \
 	SEC("tp_btf/" #tracepoint)                                                                 \
-	int tracepoint(void *ctx)                                                                  \
+	int MEASURED_PROG(tracepoint)                                                              \
 	{                                                                                          \
 		return enter_interrupt(by);                                                        \
 	}
@@ -83,7 +83,7 @@ static __noinline u64 take_stack(void *ctx, u32 pid)
 }
 
 SEC("tp_btf/sched_switch")
-int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next,
+int MEASURED_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next,
 	     unsigned int prev_state)
 {
 	struct thread_state *left = prev->pid ? state_of(prev) : NULL;
@@ -164,13 +164,13 @@ static __always_inline int emit_wakeup(struct task_struct *wakee, u8 flags)
 }
 
 SEC("tp_btf/sched_waking")
-int BPF_PROG(sched_waking, struct task_struct *wakee)
+int MEASURED_PROG(sched_waking, struct task_struct *wakee)
 {
 	return emit_wakeup(wakee, 0);
 }
 
 SEC("tp_btf/sched_migrate_task")
-int BPF_PROG(sched_migrate_task, struct task_struct *task, int to_cpu)
+int MEASURED_PROG(sched_migrate_task, struct task_struct *task, int to_cpu)
 {
 	struct thread_state *state = state_of(task);
 	u32 cpu = bpf_get_smp_processor_id();

@@ -140,7 +140,7 @@ static __always_inline void follow_files(struct syscall_exit *exit, struct task_
 }
 
 SEC("tp_btf/sys_enter")
-int BPF_PROG(sys_enter, struct pt_regs *regs, long nr)
+int MEASURED_PROG(sys_enter, struct pt_regs *regs, long nr)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct thread_state *thread = state_of(task);
@@ -204,7 +204,7 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long nr)
 }
 
 SEC("tp_btf/sys_exit")
-int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
+int MEASURED_PROG(sys_exit, struct pt_regs *regs, long ret)
 {
 	u64 now = bpf_ktime_get_ns();
 	struct task_struct *task = bpf_get_current_task_btf();

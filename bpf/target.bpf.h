@@ -126,7 +126,7 @@ static __always_inline bool take_in(struct task_struct *task, bool is_held, u64 
 	if (!is_held)
 		syscall = syscall_in_flight(task, state, since, context);
 	state->target = true;
-	tell_cgroup(task, context);
+	tell_cgroup_of(task, context);
 	fill_task(&record, task, KD_TASK_FOUND);
 	record.target = true;
 	record.syscall = syscall;
@@ -152,7 +152,7 @@ static __always_inline void join(struct task_struct *task)
 }
 
 SEC("tp_btf/cgroup_attach_task")
-int BPF_PROG(cgroup_attach_task, struct cgroup *cgroup, const char *path, struct task_struct *task)
+int MEASURED_PROG(cgroup_attach_task, struct cgroup *cgroup, const char *path, struct task_struct *task)
 {
 	if (is_in_target_cgroup(task))
 		join(task);

@@ -45,7 +45,7 @@ static __always_inline void meet(struct task_struct *task)
 	if (known && *known == start)
 		return;
 	bpf_map_update_elem(&met, &tid, &start, BPF_ANY);
-	tell_cgroup(task, SCRATCH_TASK);
+	tell_cgroup_of(task, SCRATCH_TASK);
 	emit_task(task, KD_TASK_MET, false);
 }
 

@@ -94,7 +94,7 @@ static __always_inline void emit_tcp(const struct sock *sk, u64 cookie, u8 event
 }
 
 SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(inet_sock_set_state, const struct sock *sk, int old_state, int state)
+int MEASURED_PROG(inet_sock_set_state, const struct sock *sk, int old_state, int state)
 {
 	if (stopped || sk->sk_protocol != IPPROTO_TCP)
 		return 0;
@@ -117,7 +117,7 @@ int BPF_PROG(inet_sock_set_state, const struct sock *sk, int old_state, int stat
 
 #define TCP_EVENT(tracepoint, event)                                                               \
 	SEC("tp_btf/" #tracepoint)                                                                 \
-	int BPF_PROG(tracepoint, const struct sock *sk)                                            \
+	int MEASURED_PROG(tracepoint, const struct sock *sk)                                          \
 	{                                                                                          \
 		u8 state;                                                                          \
                                                                                                    \
@@ -135,7 +135,7 @@ TCP_EVENT(tcp_receive_reset, KD_TCP_RESET_RECEIVED)
 
 /* At every packet that arrives, so what is not wanted is told apart first. */
 SEC("tp_btf/tcp_probe")
-int BPF_PROG(tcp_probe, struct sock *sk)
+int MEASURED_PROG(tcp_probe, struct sock *sk)
 {
 	u64 address = (u64)sk;
 	struct socket_state *known = bpf_map_lookup_elem(&sockets, &address);

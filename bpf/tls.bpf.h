@@ -78,8 +78,7 @@ static __always_inline void forget_tls_session(struct task_struct *task, u64 add
 	bpf_map_delete_elem(&tls_sessions, &key);
 }
 
-SEC("uprobe.multi")
-int tls_enter(struct pt_regs *regs)
+static __always_inline int on_tls_enter(struct pt_regs *regs)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct thread_state *thread = state_of(task);
@@ -119,6 +118,12 @@ int tls_enter(struct pt_regs *regs)
 	thread->tls_file = 0;
 	thread->in_tls = 1;
 	return 0;
+}
+
+SEC("uprobe.multi")
+int tls_enter(struct pt_regs *regs)
+{
+	return MEASURED(on_tls_enter(regs));
 }
 
 /* Where the plaintext of a session goes: a file's id and its counts. */
@@ -228,8 +233,7 @@ static __always_inline u64 tls_moved(struct tls_call *call, u64 returned)
 	return (s32)returned > 0 ? (u32)returned : 0;
 }
 
-SEC("uprobe.multi")
-int tls_return(struct pt_regs *regs)
+static __always_inline int on_tls_return(struct pt_regs *regs)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct thread_state *thread = state_of(task);
@@ -260,6 +264,12 @@ int tls_return(struct pt_regs *regs)
 	find_tls_stream(task, session, &stream);
 	emit_plaintext(task, call, &stream, size);
 	return 0;
+}
+
+SEC("uprobe.multi")
+int tls_return(struct pt_regs *regs)
+{
+	return MEASURED(on_tls_return(regs));
 }
 
 #endif

@@ -6,6 +6,7 @@ use kindling_format::{Summary, header::Moment, schema::Loss};
 
 use crate::{
     batch::Drain,
+    bpf_cost::BpfMeter,
     cost::{self, CostMeter},
     probes::Probes,
 };
@@ -16,6 +17,7 @@ const INTERVAL_NS: i64 = 1_000_000_000;
 /// The cost and the losses of the current file, and the losses of those before it.
 pub(crate) struct Account {
     meter: CostMeter,
+    bpf: BpfMeter,
     drain: Rc<RefCell<Drain>>,
     lost: BTreeMap<String, u64>,
     lost_before: BTreeMap<String, u64>,
@@ -29,6 +31,7 @@ impl Account {
     pub(crate) fn new(now_ns: i64, drain: &Rc<RefCell<Drain>>) -> Self {
         Self {
             meter: CostMeter::new(now_ns),
+            bpf: BpfMeter::new(now_ns),
             drain: Rc::clone(drain),
             lost: BTreeMap::new(),
             lost_before: BTreeMap::new(),
@@ -45,6 +48,16 @@ impl Account {
     /// Notes how many bytes waited in a ring.
     pub(crate) fn saw_ring(&mut self, bytes: u64) {
         self.meter.saw_ring(bytes);
+    }
+
+    /// Begins or ends a sample of what BPF programs cost, if it is time.
+    pub(crate) fn sample_bpf(&mut self, now_ns: i64, probes: &mut Probes<'_>) {
+        self.bpf.look(now_ns, probes);
+    }
+
+    /// Ends the last sample: from now on the programs do nothing.
+    pub(crate) fn end_bpf_sample(&mut self, now_ns: i64, probes: &mut Probes<'_>) {
+        self.bpf.end(now_ns, probes);
     }
 
     /// Looks at what was lost, shed for `cause`, and used since the last time.
@@ -64,7 +77,8 @@ impl Account {
         let malformed = std::mem::take(&mut self.drain.borrow_mut().malformed);
         self.lose(None, "unknown", "malformed record", malformed, now_ns);
         let mut drain = self.drain.borrow_mut();
-        let cost = self.meter.read(now_ns, drain.records, written_bytes);
+        let bpf = self.bpf.take();
+        let cost = self.meter.read(now_ns, drain.records, written_bytes, bpf);
         drain.batch.overhead.push(cost);
         self.last_ns = now_ns;
     }

@@ -18,7 +18,7 @@ use crate::{
     events,
     files::Files,
     io_uring,
-    lives::{Lives, SpaceEvent},
+    lives::{Cgroup, Lives, SpaceEvent},
     mappings::{self, MappedFile},
     raw::{Kind, Record, get, kind, layout, numbers, syscall_number},
     redact::{HeaderMask, PathMask},
@@ -150,6 +150,8 @@ pub(crate) struct Drain {
     pub(crate) watch: Option<Watch>,
     /// Processes that turned up since somebody looked, with their mappings.
     pub(crate) newcomers: Vec<SpaceEvent>,
+    /// Cgroups that were made since somebody looked, while containers are looked for.
+    pub(crate) new_cgroups: Vec<Cgroup>,
     /// Calls that threads were in when a dump looked, and are in still.
     open_calls: Vec<Syscall>,
     stacks: StackIds,
@@ -460,7 +462,11 @@ impl Drain {
     }
 
     fn cgroup(&mut self, bytes: &[u8]) -> Option<()> {
-        self.lives.cgroup(&Record::split(bytes)?);
+        let cgroup = Cgroup::new(&Record::split(bytes)?);
+        match cgroup.is_new {
+            true => self.new_cgroups.push(cgroup),
+            false => self.lives.cgroup(cgroup),
+        }
         Some(())
     }
 

@@ -99,8 +99,8 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "PATH")]
     pub(crate) cgroup: Vec<PathBuf>,
 
-    /// Record a running container (docker, containerd, cri-o, podman, crun, runc), by its name or
-    /// the beginning of its id.
+    /// Record a container (docker, containerd, cri-o, podman, crun, runc), by its name or the
+    /// beginning of its id, also one that starts later or once more (in the cgroup v2 hierarchy).
     #[arg(long, value_name = "ID")]
     pub(crate) container: Vec<String>,
 

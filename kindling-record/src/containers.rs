@@ -72,6 +72,13 @@ impl Containers {
                 .as_str()
                 .is_some_and(|known| known.trim_end_matches('/').ends_with(path))
         };
+        if let Some(runtime) = self.being_made(id) {
+            return Some(Container {
+                id: id.to_owned(),
+                runtime: Some(runtime),
+                ..Container::default()
+            });
+        }
         let (state, runtime) = if let Some(state) = self.json(&["run/runc", id, "state.json"]) {
             (state.pointer("/cgroup_paths").cloned(), "runc")
         } else {
@@ -87,6 +94,22 @@ impl Containers {
             runtime: Some(runtime),
             ..Container::default()
         })
+    }
+
+    /// The runtime that is making a container of this id: each makes a directory for its state first,
+    /// then the cgroup, and writes the state when the container's first process waits to be executed.
+    fn being_made(&self, id: &str) -> Option<&'static str> {
+        let runtimes = [("runc", "state.json"), ("crun", "status")];
+        let is_made_by = |(runtime, state): &(&str, &str)| {
+            let dir = self.root.join("run").join(runtime).join(id);
+            dir.is_dir() && !dir.join(state).exists()
+        };
+        // A name that leads nowhere else.
+        let is_name = !matches!(id, "" | "." | "..");
+        let found = runtimes
+            .into_iter()
+            .find(|known| is_name && is_made_by(known));
+        found.map(|(runtime, _)| runtime)
     }
 
     /// A container's name, from the state of the runtime that made it.
@@ -341,6 +364,13 @@ mod tests {
         let tool = containers.of_process("4:memory:/\n0::/tool\n").unwrap();
         assert_eq!((tool.id.as_str(), tool.runtime), ("tool", Some("runc")));
         assert_eq!(containers.of_cgroup("/elsewhere/tool"), None);
+        // One that is being made has no state yet.
+        fs::create_dir_all(root.path().join("run/crun/fresh")).unwrap();
+        let fresh = containers
+            .of_cgroup("/user.slice/crun-fresh.scope")
+            .unwrap();
+        assert_eq!((fresh.id.as_str(), fresh.runtime), ("fresh", Some("crun")));
+        assert_eq!(containers.of_cgroup("/runc-.scope"), None);
         assert_eq!(containers.of_cgroup("/.."), None);
     }
 

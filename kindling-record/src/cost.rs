@@ -5,6 +5,8 @@ use std::fs;
 use kindling_format::schema::Overhead;
 use rustix::param::page_size;
 
+use crate::bpf_cost::BpfSamples;
+
 /// Measures from one reading to the next.
 #[derive(Debug)]
 pub(crate) struct CostMeter {
@@ -32,14 +34,21 @@ impl CostMeter {
     }
 
     /// The cost since the last reading.
-    pub(crate) fn read(&mut self, now_ns: i64, records: u64, written_bytes: u64) -> Overhead {
+    pub(crate) fn read(
+        &mut self,
+        now_ns: i64,
+        records: u64,
+        written_bytes: u64,
+        bpf: Option<BpfSamples>,
+    ) -> Overhead {
         let cpu_ns = cpu_ns();
         let row = Overhead {
             ts: self.last_ts,
             dur: now_ns - self.last_ts,
             cpu_ns: cpu_ns - self.last_cpu_ns,
-            bpf_ns: None,
-            bpf_runs: None,
+            bpf_ns: bpf.map(|bpf| bpf.found.ns as i64),
+            bpf_runs: bpf.map(|bpf| bpf.found.runs),
+            bpf_sampled_ns: bpf.map(|bpf| bpf.sampled_ns),
             records: records - self.last_records,
             ring_bytes: self.most_ring_bytes,
             rss_bytes: rss_bytes(),

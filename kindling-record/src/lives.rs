@@ -25,6 +25,8 @@ mod event {
     pub(super) const LOOK: u8 = 8;
 }
 const NO_SYSCALL: u16 = 0xffff;
+/// `KD_CGROUP_MADE` there.
+const CGROUP_MADE: u8 = 1;
 
 /// A moment at which the code of a process changes place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +53,29 @@ impl Place {
     /// Whether the v2 hierarchy says where it is: the root may mean that only others do.
     fn is_known(&self) -> bool {
         self.cgroup.as_deref().is_some_and(|path| path != "/")
+    }
+}
+
+/// A cgroup as the kernel side tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cgroup {
+    pub(crate) id: u64,
+    /// The path in the v2 hierarchy.
+    pub(crate) path: String,
+    /// It is new, and nothing is in it yet.
+    pub(crate) is_new: bool,
+}
+
+impl Cgroup {
+    pub(crate) fn new(record: &Record<'_, layout::kd_cgroup>) -> Self {
+        let len = usize::from(get!(record, kd_cgroup, path_len));
+        let text = record.rest.get(..len).unwrap_or_default();
+        let flags: u8 = get!(record, kd_cgroup, head.flags);
+        Self {
+            id: get!(record, kd_cgroup, id),
+            path: absolute_path(text).unwrap_or_else(|| "/".to_owned()),
+            is_new: flags & CGROUP_MADE != 0,
+        }
     }
 }
 
@@ -265,15 +290,12 @@ impl Lives {
     }
 
     /// Takes in the path of a cgroup, which comes before the first process in it.
-    pub(crate) fn cgroup(&mut self, record: &Record<'_, layout::kd_cgroup>) {
-        let len = usize::from(get!(record, kd_cgroup, path_len));
-        let text = record.rest.get(..len).unwrap_or_default();
-        let path = absolute_path(text).unwrap_or_else(|| "/".to_owned());
+    pub(crate) fn cgroup(&mut self, cgroup: Cgroup) {
         let place = Place {
-            container: self.containers.of_cgroup(&path),
-            cgroup: Some(path),
+            container: self.containers.of_cgroup(&cgroup.path),
+            cgroup: Some(cgroup.path),
         };
-        self.places.insert(get!(record, kd_cgroup, id), place);
+        self.places.insert(cgroup.id, place);
     }
 
     fn place(&self, cgroup: u64) -> Place {

@@ -6,6 +6,7 @@
 
 mod account;
 mod batch;
+mod bpf_cost;
 mod cli;
 mod clocks;
 mod command;

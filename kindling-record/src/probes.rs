@@ -16,6 +16,7 @@ use libbpf_rs::{
 use perf_event::{Builder, Counter, events::Software};
 
 use crate::{
+    bpf_cost::BpfRuns,
     config::RecordConfig,
     cpus::Cpus,
     io_uring,
@@ -239,12 +240,21 @@ impl<'obj> Probes<'obj> {
                 .update(&comm_key(comm), &[1], MapFlags::ANY)
                 .with_context(|| format!("cannot add the name {comm} to the target"))?;
         }
-        for cgroup in cgroups {
-            maps.target_cgroups
-                .update(&cgroup.to_ne_bytes(), &[1], MapFlags::ANY)
-                .context("cannot add a cgroup to the target")?;
+        for &cgroup in cgroups {
+            self.add_cgroup(cgroup)?;
         }
         self.find_threads()
+    }
+
+    /// Adds every process that comes into a cgroup from now on.
+    ///
+    /// # Errors
+    /// If the kernel's list of cgroups is full.
+    pub(crate) fn add_cgroup(&self, id: u64) -> Result<()> {
+        let cgroups = &self.skeleton.maps.target_cgroups;
+        cgroups
+            .update(&id.to_ne_bytes(), &[1], MapFlags::ANY)
+            .context("cannot add a cgroup to the target")
     }
 
     /// Looks for the other threads of processes that joined the target since the last call.
@@ -317,6 +327,23 @@ impl<'obj> Probes<'obj> {
         if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
             bss.iter_phase = phase;
         }
+    }
+
+    /// Begins or ends a sample of what the programs cost.
+    pub(crate) fn measure(&mut self, is_on: bool) {
+        if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
+            bss.measuring = is_on.into();
+        }
+    }
+
+    /// What all samples found until now, on all CPUs.
+    pub(crate) fn measured(&self) -> BpfRuns {
+        let bss = self.skeleton.maps.bss_data.as_deref();
+        let cpus = bss.iter().flat_map(|bss| &bss.measured);
+        cpus.fold(BpfRuns::default(), |sum, cpu| BpfRuns {
+            runs: sum.runs + cpu.runs,
+            ns: sum.ns + cpu.ns,
+        })
     }
 
     /// Ends the stream of events, of all sources at once.
@@ -479,7 +506,8 @@ fn configure(open: &mut OpenKindlingSkel<'_>, config: &RecordConfig, cpus: &Cpus
     settings.cfg_all = config.target.is_all();
     if let Some(chosen) = config.target.chosen() {
         settings.cfg_comms = !chosen.comms.is_empty();
-        settings.cfg_cgroups = !chosen.cgroup_ids.is_empty();
+        settings.cfg_cgroups = !chosen.cgroup_ids.is_empty() || chosen.follows_containers;
+        settings.cfg_new_cgroups = chosen.follows_containers;
     }
     settings.cfg_payloads = config.payload_bytes > 0;
     settings.cfg_switch_stacks = config.switch_stacks;

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     mem::MaybeUninit,
     rc::Rc,
     sync::{
@@ -233,6 +233,7 @@ impl Session<'_, '_> {
         let reason = loop {
             let busy = self.round();
             self.probes.find_joined()?;
+            self.look_for_containers()?;
             self.look_for_tls();
             if !self.keep_up()? {
                 break match self.encoder.is_full() {
@@ -282,10 +283,17 @@ impl Session<'_, '_> {
                 anyhow::bail!("process {pid} has ended");
             }
         }
+        for container in &chosen.awaited {
+            eprintln!(
+                "kindling-record: no container {container} runs yet; waiting for it to start"
+            );
+        }
         if chosen.is_open() {
-            let cgroups: Vec<u64> = chosen.cgroup_ids.iter().copied().collect();
+            // A container that was made while the programs were being attached was not told.
+            let cgroups: BTreeSet<u64> = &chosen.cgroup_ids | &chosen.container_cgroups();
+            let cgroups: Vec<u64> = cgroups.into_iter().collect();
             let found = self.probes.add_open_targets(&chosen.comms, &cgroups)?;
-            if found == 0 {
+            if found == 0 && chosen.awaited.is_empty() {
                 eprintln!("kindling-record: nothing of that runs yet; waiting for it to start");
             }
         }
@@ -308,6 +316,7 @@ impl Session<'_, '_> {
     /// Does what is due by the clock; `false` if the capture cannot be written any more.
     fn keep_up(&mut self) -> Result<bool> {
         let now = clocks::monotonic_ns();
+        self.account.sample_bpf(now, &mut self.probes);
         if self.shedder.is_due(now) {
             self.shed(now);
         }
@@ -509,6 +518,27 @@ impl Session<'_, '_> {
             .lose(None, MAPPINGS, "perf ring full", lost, now);
     }
 
+    /// Takes in containers of the target whose cgroups have just been made.
+    fn look_for_containers(&mut self) -> Result<()> {
+        let made = std::mem::take(&mut self.drain.borrow_mut().new_cgroups);
+        let Some(chosen) = self.config.target.chosen() else {
+            return Ok(());
+        };
+        for cgroup in made {
+            if !chosen.is_container(&cgroup.path) {
+                continue;
+            }
+            if let Err(error) = self.probes.add_cgroup(cgroup.id) {
+                eprintln!("kindling-record: {}: {error:#}", cgroup.path);
+                let now = clocks::monotonic_ns();
+                self.account
+                    .lose(None, "processes", "too many cgroups", 1, now);
+            }
+            self.probes.find_threads()?;
+        }
+        Ok(())
+    }
+
     /// Probes the TLS libraries that processes of the target have mapped.
     fn look_for_tls(&mut self) {
         let mut drain = self.drain.borrow_mut();
@@ -533,6 +563,8 @@ impl Session<'_, '_> {
     ) -> Result<Outcome> {
         self.probes.stop();
         let end = clocks::now();
+        self.account
+            .end_bpf_sample(end.monotonic_ns, &mut self.probes);
         self.tls = None;
         self.probes.end()?;
         while self.rings.consume_raw_n(ROUND) > 0 && self.cut_if_full() {}

@@ -39,8 +39,8 @@ pub(crate) const PROGRAMS: [SourceSpec; 15] = [
     },
     SourceSpec {
         name: "cgroups",
-        programs: &["cgroup_attach_task"],
-        gives: "processes that are moved into a cgroup of the target",
+        programs: &["cgroup_attach_task", "cgroup_mkdir"],
+        gives: "processes that are moved into a cgroup of the target, and containers that start",
         required: false,
         optional: false,
     },

@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{cli::RecordArgs, containers::Containers};
+use crate::{
+    cli::RecordArgs,
+    containers::{Container, Containers},
+};
 
 /// What to record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +36,10 @@ pub(crate) struct Chosen {
     pub(crate) containers: Vec<String>,
     /// The ids of the cgroups, those of the containers included.
     pub(crate) cgroup_ids: BTreeSet<u64>,
+    /// Containers that do not run yet, as they were typed.
+    pub(crate) awaited: Vec<String>,
+    /// Whether containers that start later are found: by their cgroups, in the v2 hierarchy.
+    pub(crate) follows_containers: bool,
     /// Processes of containers that have no cgroup of their own in the v2 hierarchy.
     pub(crate) container_pids: BTreeSet<u32>,
 }
@@ -51,7 +58,7 @@ pub(crate) enum TargetError {
     )]
     NoCgroup(String, String),
     #[error(
-        "no running container has the name {0}, or an id that begins so: to record one that starts later, name its parent with --cgroup"
+        "no running container has the name {0}, or an id that begins so; one that starts later would be found in the cgroup v2 hierarchy, which is not mounted here"
     )]
     NoContainer(String),
 }
@@ -76,6 +83,7 @@ impl Target {
         if chosen == Chosen::default() {
             return Err(TargetError::Nothing);
         }
+        chosen.follows_containers = !chosen.containers.is_empty() && unified_mount().is_some();
         let gone = |pid: &&u32| !Path::new(&format!("/proc/{pid}")).exists();
         if let Some(&pid) = chosen.pids.iter().find(gone) {
             return Err(TargetError::NoProcess(pid));
@@ -131,7 +139,34 @@ impl Target {
 impl Chosen {
     /// Whether processes can join it that have nothing to do with those that are in it.
     pub(crate) fn is_open(&self) -> bool {
-        !self.comms.is_empty() || !self.cgroup_ids.is_empty()
+        !self.comms.is_empty() || !self.cgroup_ids.is_empty() || self.follows_containers
+    }
+
+    /// Whether the path of a cgroup is that of one of its containers, not of a cgroup in one.
+    pub(crate) fn is_container(&self, path: &str) -> bool {
+        let container = Containers::default().of_cgroup(path);
+        container.is_some_and(|container| self.calls(&container))
+            && container_root(path) == Path::new(path)
+    }
+
+    /// The cgroups of its containers that there are now, those that nothing is in yet included.
+    pub(crate) fn container_cgroups(&self) -> BTreeSet<u64> {
+        let mount = unified_mount().filter(|_| self.follows_containers);
+        let Some(mount) = mount else {
+            return BTreeSet::new();
+        };
+        let cgroups = directories_below(&mount).into_iter();
+        let own = cgroups.filter(|dir| {
+            let path = dir.strip_prefix(&mount).unwrap_or(dir);
+            self.is_container(&format!("/{}", path.display()))
+        });
+        own.filter_map(|dir| Some(fs::metadata(dir).ok()?.ino()))
+            .collect()
+    }
+
+    fn calls(&self, container: &Container) -> bool {
+        let mut names = self.containers.iter();
+        names.any(|name| container.is_called(name))
     }
 
     fn find_container(&mut self, wanted: &str) -> Result<(), TargetError> {
@@ -154,9 +189,12 @@ impl Chosen {
                 _ => self.container_pids.insert(pid),
             };
         }
-        found
-            .then_some(())
-            .ok_or_else(|| TargetError::NoContainer(wanted.to_owned()))
+        match (found, self.follows_containers) {
+            (true, _) => {}
+            (false, true) => self.awaited.push(wanted.to_owned()),
+            (false, false) => return Err(TargetError::NoContainer(wanted.to_owned())),
+        }
+        Ok(())
     }
 }
 
@@ -186,6 +224,18 @@ fn cgroups_of_processes() -> impl Iterator<Item = (u32, String)> {
         let text = fs::read_to_string(entry.path().join("cgroup")).ok()?;
         Some((pid, text))
     })
+}
+
+fn directories_below(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let is_dir = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    let dirs = entries.filter(is_dir).map(|entry| entry.path());
+    dirs.flat_map(|dir| {
+        let mut found = directories_below(&dir);
+        found.push(dir);
+        found
+    })
+    .collect()
 }
 
 /// The kernel's id of a cgroup (its inode number), by its path below the mount point of the v2
@@ -238,10 +288,36 @@ mod tests {
             target(&["--cgroup", "/no/such.slice"]),
             Err(TargetError::NoCgroup(path, _)) if path == "/no/such.slice"
         ));
-        assert_eq!(
-            target(&["--container", "nobody-calls-one-so"]),
-            Err(TargetError::NoContainer("nobody-calls-one-so".into()))
-        );
+    }
+
+    #[test]
+    fn a_container_that_is_not_there_is_awaited_where_it_can_be_found() {
+        let name = "nobody-calls-one-so";
+        match target(&["--container", name]) {
+            Ok(target) => {
+                assert!(unified_mount().is_some());
+                let chosen = target.chosen().unwrap();
+                assert_eq!(chosen.awaited, [name]);
+                assert!(chosen.is_open());
+                assert_eq!(chosen.container_cgroups(), BTreeSet::new());
+            }
+            Err(error) => {
+                assert!(unified_mount().is_none());
+                assert_eq!(error, TargetError::NoContainer(name.into()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_cgroup_in_a_container_is_not_its_own() {
+        let id = "0123456789abcdef".repeat(4);
+        let web = target(&["--container", &id[..12]]);
+        let Ok(web) = web else { return };
+        let chosen = web.chosen().unwrap();
+        let own = format!("/machine.slice/libpod-{id}.scope");
+        assert!(chosen.is_container(&own));
+        assert!(!chosen.is_container(&format!("{own}/container")));
+        assert!(!chosen.is_container("/machine.slice"));
     }
 
     #[test]

@@ -34,9 +34,12 @@ table! {
         dur: i64, Split;
         /// CPU time of the recorder's process, user space and kernel.
         cpu_ns: i64, Dict;
-        /// Time in BPF programs on all CPUs; null if the kernel was not asked to count it.
+        /// Time in the recorder's BPF programs on all CPUs, in a sample of the interval: of the runs
+        /// that began while a sample was taken, from start to end, in whatever thread, and with about one
+        /// reading of the clock in each. Without the kernel's way into the program, and without the iterator,
+        /// which runs in the recorder's own CPU time. Null if no sample ended within the interval.
         bpf_ns: Option<i64>, Dict;
-        /// Runs of BPF programs on all CPUs; null likewise.
+        /// How many runs those were; null likewise.
         bpf_runs: Option<u64>, Dict;
         /// Records taken from the rings.
         records: u64, Dict;
@@ -46,6 +49,9 @@ table! {
         rss_bytes: u64, Dict;
         /// Bytes written to the capture.
         written_bytes: u64, Dict;
+        /// How long the samples lasted that `bpf_ns` and `bpf_runs` are of: `bpf_ns / bpf_sampled_ns` is
+        /// the part of one CPU that BPF programs took. Null likewise.
+        bpf_sampled_ns: Option<i64>, Dict;
     }
 }
 

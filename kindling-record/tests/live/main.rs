@@ -16,6 +16,7 @@ mod limits;
 mod lives;
 mod locks;
 mod neighbours;
+mod overhead;
 mod parts;
 mod payloads;
 mod readers;

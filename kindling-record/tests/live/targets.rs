@@ -420,3 +420,54 @@ fn a_running_container_is_recorded_by_its_name() {
         assert_eq!(row.container_runtime.as_deref(), Some("runc"), "{row:?}");
     }
 }
+
+#[test]
+fn a_container_that_starts_later_is_recorded_by_its_name_each_time() {
+    needs!("processes", "tasks", "syscalls", "cgroups");
+    let name = format!("kindling-later-{}", std::process::id());
+    let other = format!("kindling-other-{}", std::process::id());
+    let script = "sleep 0.3; for i in 1 2 3 4 5; do sleep 0.02; done";
+    let awaited = possible!(Container::new(&name, None, script));
+    let not_named = possible!(Container::new(&other, None, script));
+    let mut ongoing = Ongoing::start(&["--container", &name, "--duration", "6s"]);
+    // The capture is made when everything is attached.
+    while ongoing.is_running() && !ongoing.path().exists() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    for container in [&awaited, &not_named, &awaited] {
+        possible!(container.run());
+    }
+    assert!(ongoing.is_running(), "it was over too early");
+    let recording = ongoing.finish();
+    let targets = targets(&recording);
+    let of = |comm: &str| {
+        let named = targets.values().filter(|row| row.comm == comm);
+        named
+            .filter(|row| row.container.as_deref() == Some(name.as_str()))
+            .count()
+    };
+    assert_eq!(of("sh"), 2, "{targets:?}");
+    assert!(of("sleep") >= 10, "{targets:?}");
+    for row in targets.values() {
+        assert_ne!(row.container.as_deref(), Some(other.as_str()), "{row:?}");
+        assert!(
+            row.container_runtime
+                .as_deref()
+                .is_none_or(|runtime| runtime == "runc")
+        );
+    }
+    // How early it was found: with its program's exec or after.
+    let calls = recording.rows::<Syscall>();
+    let arguments = recording.rows::<Argument>();
+    let execs = calls.iter().filter(|row| {
+        let path = arguments
+            .iter()
+            .find(|path| (path.tid, path.ts) == (row.tid, row.ts));
+        row.nr == nr("execve") && path.is_some_and(|path| path.data == b"/bin/sh")
+    });
+    eprintln!(
+        "of 2 containers {} were there before their program",
+        execs.count()
+    );
+}

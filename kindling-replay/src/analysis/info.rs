@@ -149,10 +149,14 @@ pub struct RecorderReport {
     pub cpu_ns: i64,
     /// The same, as a part of one CPU.
     pub cpu_percent: f64,
-    /// Time in BPF programs; `None` if it was not counted.
+    /// Time in its BPF programs on all CPUs while that was measured; `None` if it was not.
     pub bpf_ns: Option<i64>,
-    /// Runs of BPF programs; `None` likewise.
+    /// Runs of BPF programs meanwhile; `None` likewise.
     pub bpf_runs: Option<u64>,
+    /// For how long it was measured; `None` likewise.
+    pub bpf_sampled_ns: Option<i64>,
+    /// `bpf_ns` as a part of one CPU in that time; `None` likewise.
+    pub bpf_percent: Option<f64>,
     /// Records that it took from the rings.
     pub records: u64,
     /// The most bytes that waited in a ring.
@@ -390,17 +394,23 @@ fn recorder(context: &Context) -> Option<RecorderReport> {
     }
     let sum = |of: fn(&Overhead) -> i64| rows.iter().map(of).fold(0, i64::saturating_add);
     let (watched_ns, cpu_ns) = (sum(|row| row.dur), sum(|row| row.cpu_ns));
-    let counted = rows.iter().any(|row| row.bpf_ns.is_some());
-    let runs = rows
-        .iter()
-        .filter_map(|row| row.bpf_runs)
-        .fold(0, u64::saturating_add);
+    let sampled = |of: fn(&Overhead) -> Option<i64>| {
+        let values = rows.iter().filter_map(of);
+        values.reduce(i64::saturating_add)
+    };
+    let bpf_ns = sampled(|row| row.bpf_ns);
+    let bpf_sampled_ns = sampled(|row| row.bpf_sampled_ns);
+    let bpf_runs = rows.iter().filter_map(|row| row.bpf_runs);
     Some(RecorderReport {
         watched_ns,
         cpu_ns,
         cpu_percent: percent(cpu_ns, watched_ns),
-        bpf_ns: counted.then(|| sum(|row| row.bpf_ns.unwrap_or(0))),
-        bpf_runs: counted.then_some(runs),
+        bpf_ns,
+        bpf_runs: bpf_runs.reduce(u64::saturating_add),
+        bpf_sampled_ns,
+        bpf_percent: bpf_ns
+            .zip(bpf_sampled_ns)
+            .map(|(ns, sampled_ns)| percent(ns, sampled_ns)),
         records: rows
             .iter()
             .map(|row| row.records)

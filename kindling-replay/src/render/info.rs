@@ -171,9 +171,12 @@ fn target(report: &InfoReport) -> String {
 }
 
 fn recorder(report: &RecorderReport) -> String {
-    let bpf = match report.bpf_ns {
-        Some(ns) => format!(", {} in BPF programs", units::duration(ns)),
-        None => String::new(),
+    let bpf = match (report.bpf_percent, report.bpf_sampled_ns) {
+        (Some(percent), Some(sampled_ns)) => format!(
+            ", {percent:.1} % in BPF programs (measured for {})",
+            units::duration(sampled_ns)
+        ),
+        _ => String::new(),
     };
     let mut text = format!(
         "{} CPU time ({:.1} % of one CPU){bpf}",
