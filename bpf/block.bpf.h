@@ -43,6 +43,21 @@ int MEASURED_PROG(block_rq_issue, struct request *request)
 	return 0;
 }
 
+/* Comes before block_io_done, and once for each part that is completed by itself. */
+SEC("tp_btf/block_rq_complete")
+int MEASURED_PROG(block_rq_complete, struct request *request, u8 status)
+{
+	u64 key = (u64)request;
+	struct block_request *known;
+
+	if (!status)
+		return 0;
+	known = bpf_map_lookup_elem(&block_requests, &key);
+	if (known)
+		known->status = status;
+	return 0;
+}
+
 SEC("tp_btf/block_io_done")
 int MEASURED_PROG(block_io_done, struct request *request)
 {
@@ -65,7 +80,8 @@ int MEASURED_PROG(block_io_done, struct request *request)
 		record->pid = known->pid;
 		record->bytes = known->bytes;
 		record->operation = known->operation;
-		record->pad = 0;
+		record->status = known->status;
+		__builtin_memset(record->pad, 0, sizeof(record->pad));
 		__builtin_memcpy(record->disk, known->disk, sizeof(record->disk));
 		bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 	}

@@ -297,7 +297,8 @@ struct kd_block {
 	u32 pid;
 	u32 bytes;
 	u32 operation; /* enum req_op */
-	u32 pad;
+	u8 status; /* blk_status_t */
+	u8 pad[3];
 	char disk[KD_DISK_LEN];
 };
 

@@ -235,6 +235,8 @@ struct block_request {
 	u32 tid;
 	u32 bytes;
 	u32 operation;
+	u32 status; /* blk_status_t of a completion that failed; 0: none did */
+	u32 pad;
 	char disk[KD_DISK_LEN];
 };
 

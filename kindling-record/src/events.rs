@@ -27,6 +27,7 @@ pub(crate) fn block(record: &Record<'_, layout::kd_block>) -> Block {
         operation: operation(get!(record, kd_block, operation)),
         sector: get!(record, kd_block, sector),
         size_bytes: get!(record, kd_block, bytes),
+        status: Some(get!(record, kd_block, status)),
     }
 }
 

@@ -121,7 +121,12 @@ pub(crate) const PROGRAMS: [SourceSpec; 15] = [
     },
     SourceSpec {
         name: "block",
-        programs: &["block_io_start", "block_rq_issue", "block_io_done"],
+        programs: &[
+            "block_io_start",
+            "block_rq_issue",
+            "block_rq_complete",
+            "block_io_done",
+        ],
         gives: "requests to disks (--events +block)",
         required: false,
         optional: true,

@@ -212,6 +212,7 @@ fn extras() -> Segment {
         operation: BlockOperation::Write,
         sector: 2_048,
         size_bytes: 4_096,
+        status: Some(7),
     };
     let fault = Fault {
         ts: 2_000,
@@ -267,7 +268,7 @@ fn disks_faults_and_migrations_are_events() {
         [
             "** page fault: write 0x70001000, not there, at 0x401000",
             "** moves from CPU 0 to 1 by other/20",
-            "** write 4.00 KiB of vda at sector 2048 took 2.00 ms, 500 us of it queued",
+            "** write 4.00 KiB of vda at sector 2048 took 2.00 ms, 500 us of it queued, failed: ENODATA",
             "sendmsg(3, {msg_name={127.0.0.1:53}}, 0) = 2 <0.000000010>",
         ]
     );
@@ -276,6 +277,7 @@ fn disks_faults_and_migrations_are_events() {
         ("fault.write and not fault.kernel", 0),
         ("migration.to == 1", 1),
         ("block.disk == vda and block.size >= 4KiB and dur > 1ms", 2),
+        ("block.errno == ENODATA and block.status == 7", 2),
     ] {
         let found = text(&["events", path, "--where", condition]);
         assert_eq!(found.lines().count(), 1, "{condition}");
@@ -286,7 +288,7 @@ fn disks_faults_and_migrations_are_events() {
     let rows = json(&["events", path, "--tables", "block"]);
     let row = &rows["events"]["rows"][0];
     assert_eq!(
-        (&row["table"], &row["dur_ns"]),
-        (&"block".into(), &2_000_000.into())
+        (&row["table"], &row["dur_ns"], &row["error"]),
+        (&"block".into(), &2_000_000.into(), &"ENODATA".into())
     );
 }

@@ -210,6 +210,10 @@ table! {
         sector: u64, Delta;
         /// How many bytes.
         size_bytes: u32, Dict;
+        /// How it ended, as the kernel's `blk_status_t`: 0 if it was done, 3 no space left, 7 a medium error,
+        /// 10 an I/O error, … Numbers from 14 on are not the same in all versions of the kernel. Null in
+        /// captures that were made without it.
+        status: Option<u8>, Dict;
     }
 }
 

@@ -1,8 +1,11 @@
 //! The optional sources, and priorities.
 
-use kindling_format::schema::{Block, BlockOperation, Fault, Migration, Switch, Thread};
+use std::{fs, process::Command};
 
-use crate::support::{Ongoing, Program, id, needs, number};
+use kindling_format::schema::{Block, BlockOperation, Fault, Migration, Switch, Syscall, Thread};
+use tempfile::TempDir;
+
+use crate::support::{Ongoing, Program, id, needs, number, transcript};
 
 #[test]
 fn every_fresh_page_faults_once() {
@@ -56,6 +59,95 @@ fn every_block_that_goes_around_the_cache_is_a_request() {
     let written: Vec<u64> = writes.iter().map(|row| row.sector).collect();
     let again = reads.iter().filter(|row| written.contains(&row.sector));
     assert!(again.count() >= blocks, "{rows:?}");
+}
+
+/// A disk whose writes fail when a mebibyte of it is used: a loop over a sparse file on a file system of
+/// that size.
+struct FullDisk {
+    dir: TempDir,
+    device: String,
+}
+
+impl FullDisk {
+    /// Makes one, or says why it cannot be made.
+    fn new() -> Result<Self, String> {
+        let dir = TempDir::new().unwrap();
+        let place = dir.path().to_str().unwrap();
+        run(
+            "mount",
+            &["-t", "tmpfs", "-o", "size=1M", "kindling-test", place],
+        )?;
+        let mut disk = Self {
+            device: String::new(),
+            dir,
+        };
+        let image = disk.dir.path().join("image");
+        fs::File::create(&image).unwrap().set_len(8 << 20).unwrap();
+        disk.device = run("losetup", &["-f", "--show", image.to_str().unwrap()])?;
+        Ok(disk)
+    }
+}
+
+impl Drop for FullDisk {
+    fn drop(&mut self) {
+        if !self.device.is_empty() {
+            let _ = run("losetup", &["-d", &self.device]);
+        }
+        let _ = run("umount", &["-l", self.dir.path().to_str().unwrap()]);
+    }
+}
+
+/// What a program prints, or how it failed.
+fn run(program: &str, args: &[&str]) -> Result<String, String> {
+    let output = Command::new(program).args(args).output();
+    let output = output.map_err(|error| format!("{program}: {error}"))?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+        false => Err(transcript(&output)),
+    }
+}
+
+#[test]
+fn a_request_that_fails_has_its_error() {
+    needs!("block", "syscalls");
+    let disk = match FullDisk::new() {
+        Ok(disk) => disk,
+        Err(reason) => {
+            eprintln!("SKIPPED: failing requests to disks: {reason}");
+            return;
+        }
+    };
+    let to = format!("of={}", disk.device);
+    let writes = [
+        "dd",
+        "if=/dev/zero",
+        &to,
+        "bs=64k",
+        "count=64",
+        "oflag=direct",
+    ];
+    let options = ["--events", "+block", "--"];
+    let recording = Ongoing::start(&[&options[..], &writes].concat()).finish();
+    let rows = recording.rows::<Block>();
+    let name = disk.device.trim_start_matches("/dev/");
+    let requests: Vec<&Block> = rows
+        .iter()
+        .filter(|row| row.disk == name && row.operation == BlockOperation::Write)
+        .collect();
+    // BLK_STS_NOSPC; dd ends at the first one.
+    let failed = |row: &&&Block| row.status == Some(3);
+    let first = requests.iter().find(failed);
+    let first = first.unwrap_or_else(|| panic!("no request failed: {requests:?}"));
+    let before = requests.iter().filter(|row| row.ts < first.ts);
+    assert!(before.clone().count() > 0, "{requests:?}");
+    assert!(
+        before.clone().all(|row| row.status == Some(0)),
+        "{requests:?}"
+    );
+    // The thread that made it got it as the result of its call.
+    let calls = recording.rows::<Syscall>();
+    let call = calls.iter().find(|call| call.ret == Some(-28)).unwrap();
+    assert_eq!((call.tid, call.ts <= first.ts), (first.tid, true));
 }
 
 #[test]

@@ -308,6 +308,10 @@ fields! {
         "what was asked of it";
     "block.size" BlockSize: Type::Size, BLOCK,
         "how many bytes";
+    "block.errno" BlockErrno: Type::Errno, BLOCK,
+        "the error, if the request failed: EIO or 5";
+    "block.status" BlockStatus: Type::Number, BLOCK,
+        "how it ended, as the kernel's blk_status_t: 0 if it was done";
     "fault.address" FaultAddress: Type::Number, FAULT,
         "the address that was used";
     "fault.write" FaultWrite: Type::Bool, FAULT,

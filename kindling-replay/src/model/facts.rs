@@ -229,6 +229,10 @@ impl<'a> Details<'a> {
             Field::PayloadData => payload.map_or(Fact::Absent, |row| Fact::Bytes(&row.data)),
             Field::BlockDisk => Fact::text(block.map(|row| row.disk.as_str())),
             Field::BlockOperation => word(block.map(|row| row.operation.to_string())),
+            Field::BlockStatus => Fact::number(block.and_then(|row| row.status)),
+            Field::BlockErrno => {
+                Fact::number(block.and_then(|row| errno::of_block_status(row.status?)))
+            }
             Field::BlockSize => Fact::number(block.map(|row| row.size_bytes)),
             Field::FaultAddress => Fact::number(fault.map(|row| row.address)),
             Field::FaultWrite => Fact::number(fault.map(|row| row.write)),

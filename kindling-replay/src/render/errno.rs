@@ -10,6 +10,17 @@ pub fn of_return(ret: i64) -> Option<u16> {
         .then(|| u16::try_from(-ret).unwrap_or(0))
 }
 
+/// The error number that the kernel makes of the status of a request to a disk (`blk_status_t` in
+/// `<linux/blk_types.h>`); `None` if it was done, and for the statuses from 14 on, whose numbers are not the
+/// same in all versions.
+pub fn of_block_status(status: u8) -> Option<u16> {
+    /// From 1 on: EOPNOTSUPP, ETIMEDOUT, ENOSPC, ENOLINK, EREMOTEIO, EBADE, ENODATA, EILSEQ, ENOMEM, EIO, EREMCHG,
+    /// EAGAIN, EBUSY.
+    const ERRORS: [u16; 13] = [95, 110, 28, 67, 121, 52, 61, 84, 12, 5, 78, 11, 16];
+    let at = usize::from(status).checked_sub(1)?;
+    ERRORS.get(at).copied()
+}
+
 /// The name of an error number: `EAGAIN`; `E9999` for one without a name.
 pub fn name(errno: u16) -> String {
     let restart = match errno {
@@ -75,6 +86,10 @@ mod tests {
             assert_eq!(name(errno), expect, "{errno}");
         }
         assert_eq!(of_return(-11), Some(11));
+        assert_eq!(
+            [0, 3, 10, 14, 255].map(of_block_status),
+            [None, Some(28), Some(5), None, None]
+        );
         assert_eq!(of_return(-4096), None);
         assert_eq!(of_return(0), None);
     }

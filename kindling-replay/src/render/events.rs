@@ -132,6 +132,7 @@ impl<'a> EventWriter<'a> {
             Row::Block(request) => {
                 row.pid = Some(request.pid);
                 row.dur_ns = Some(request.dur);
+                row.error = failure(request);
                 "block"
             }
             Row::Fault(fault) => {
@@ -303,14 +304,23 @@ fn block(row: &Block) -> String {
         Some(ns) => format!(", {} of it queued", units::duration(ns)),
         None => ", never given to the device".into(),
     };
+    let failed = failure(row).map_or(String::new(), |error| format!(", failed: {error}"));
     format!(
-        "** {} {} of {} at sector {} took {}{queued}",
+        "** {} {} of {} at sector {} took {}{queued}{failed}",
         row.operation,
         units::bytes(row.size_bytes.into()),
         printable(&row.disk),
         row.sector,
         units::duration(row.dur),
     )
+}
+
+/// Why a request to a disk failed: `EIO`, or the kernel's number where that has no name; `None` if it did
+/// not, or if the capture does not say.
+fn failure(row: &Block) -> Option<String> {
+    let status = row.status.filter(|status| *status != 0)?;
+    let error = errno::of_block_status(status).map(errno::name);
+    Some(error.unwrap_or_else(|| format!("status {status}")))
 }
 
 fn fault(row: &Fault) -> String {
