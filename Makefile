@@ -16,7 +16,7 @@ export PACKAGES := -p kindling-format -p kindling-replay
 endif
 BUILD := --release --locked $(PACKAGES)
 
-.PHONY: help setup build demo test lint man samples bench fuzz
+.PHONY: help setup build demo test lint man samples bench soak fuzz
 
 help:
 	@echo 'make demo     record the demo workload, or take a sample, and replay it (needs root to record)'
@@ -25,6 +25,7 @@ help:
 	@echo 'make man      man pages and shell completions, into target/manual'
 	@echo 'make samples  record the captures of samples/ anew'
 	@echo 'make bench    what recording and replaying cost, measured here'
+	@echo 'make soak     five minutes of Redis at full load, recorded, and judged (SOAK_SECONDS=300)'
 	@echo 'make fuzz     damaged captures against every command (FUZZ_SECONDS=60)'
 
 setup:
@@ -56,6 +57,9 @@ samples: build
 
 bench: build
 	@scripts/bench.sh
+
+soak: build
+	@scripts/soak.sh $(or $(SOAK_SECONDS),300)
 
 fuzz: build
 	@scripts/fuzz.py --seconds $(or $(FUZZ_SECONDS),60)

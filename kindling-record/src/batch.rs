@@ -195,7 +195,7 @@ impl Drain {
         open
     }
 
-    /// Forgets what a recording without end would collect for ever, when a slice begins.
+    /// Forgets what a recording without end would collect for ever, when a file or a slice begins.
     pub(crate) fn forget(&mut self) {
         self.files.forget(&self.lives);
         self.batch.code.forgotten = self.stacks.next_slice();

@@ -353,15 +353,15 @@ impl Session<'_, '_> {
     /// Ends the current file, or slice, and begins the next, which repeats all that is known: it is
     /// complete by itself. `false` if nothing can be written any more.
     fn go_on(&mut self) -> Result<bool> {
+        // What has ended until now belongs to the file, or slice, that ends.
+        self.drain_rings();
         // The look comes first, so that it tells the state at the start: what it sends is drained later.
         self.probes.look_again()?;
         let now = clocks::now();
         self.read_meter(now.monotonic_ns);
         let mut drain = self.drain.borrow_mut();
         drain.batch.clock(now);
-        if let Way::Flight(_) = self.way {
-            drain.forget();
-        }
+        drain.forget();
         drop(drain);
         if !self.cut() {
             return Ok(false);

@@ -23,8 +23,10 @@ use crate::{
 
 const KERNEL: &str = "[kernel]";
 const UNKNOWN: &str = "[unknown]";
-/// Of so many processes that have ended, mappings stay known.
-const MOST_DEAD: usize = 4096;
+/// Of so many processes that have ended, mappings stay known: those that stacks may still come of.
+const MOST_DEAD: usize = 256;
+/// Likewise in a flight recorder, whose window goes back further.
+const MOST_DEAD_IN_WINDOW: usize = 4096;
 
 /// The executable mappings of the processes, over time.
 #[derive(Debug, Default)]
@@ -148,7 +150,11 @@ impl Symbols {
                 rows.stacks.push(row);
             }
         }
-        while self.dead.len() > MOST_DEAD {
+        let most_dead = match self.keep {
+            Keep::Only => MOST_DEAD_IN_WINDOW,
+            Keep::Nothing | Keep::Also => MOST_DEAD,
+        };
+        while self.dead.len() > most_dead {
             self.forget_oldest();
         }
         match self.keep {
@@ -414,6 +420,27 @@ mod tests {
         });
         assert!(symbols.spaces.find(2, 0x1004, 30).is_some());
         assert!(symbols.spaces.find(2, 0x3004, 30).is_none());
+    }
+
+    #[test]
+    fn processes_that_ended_long_ago_are_forgotten() {
+        for (keep, most) in [(Keep::Also, MOST_DEAD), (Keep::Only, MOST_DEAD_IN_WINDOW)] {
+            let mut symbols = Symbols::new(keep);
+            let pids = 1..=most as u32 + 10;
+            let exits = pids.clone().map(|pid| (20, SpaceEvent::Exit { pid }));
+            let maps = pids.map(|pid| MappedFile {
+                pid,
+                ..mapped(10, 0x1000, "gone")
+            });
+            symbols.rows(Code {
+                spaces: exits.collect(),
+                mapped: maps.collect(),
+                stacks: vec![],
+                forgotten: vec![],
+            });
+            let known = |pid| symbols.spaces.find(pid, 0x1004, 15).is_some();
+            assert_eq!((known(10), known(11)), (false, true), "{keep:?}");
+        }
     }
 
     #[test]
