@@ -9,6 +9,8 @@ mod compress;
 mod delta;
 mod dictionary;
 mod runs;
+#[cfg(test)]
+mod tests;
 mod values;
 
 use std::sync::Arc;
