@@ -20,15 +20,13 @@ static __always_inline u64 file_of_fd(struct task_struct *task, u32 fd)
 {
 	struct files_struct *files = task->files;
 	struct fdtable *fdt;
-	u64 file = 0;
 
 	if (!files)
 		return 0;
 	fdt = files->fdt;
 	if (!fdt || fd >= fdt->max_fds)
 		return 0;
-	bpf_probe_read_kernel(&file, sizeof(file), fdt->fd + fd);
-	return file;
+	return LOAD(struct timespec64, fdt->fd + fd, tv_sec);
 }
 
 static __always_inline bool is_tty(u32 rdev)
@@ -220,8 +218,8 @@ static __always_inline struct file_slot *identify_file(struct thread_state *thre
 						       s32 fd, u8 flags, u32 context)
 {
 	struct file_slot *slot = &thread->files[fd & (FILE_SLOTS - 1)];
-	struct inode *inode = BPF_CORE_READ((struct file *)file, f_inode);
-	u64 number = BPF_CORE_READ(inode, i_ino);
+	struct inode *inode = LOAD(struct file, file, f_inode);
+	u64 number = LOAD(struct inode, inode, i_ino);
 	struct file_state *state;
 
 	if (slot->file == file && slot->inode == number && !flags)

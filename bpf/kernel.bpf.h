@@ -135,6 +135,11 @@ struct file___before_6_13 {
 	atomic_long_t f_count;
 };
 
+/* Any structure that begins with a number of 64 bits: what a lone address in memory is read as. */
+struct timespec64 {
+	s64 tv_sec;
+};
+
 struct fdtable {
 	unsigned int max_fds;
 	struct file **fd;

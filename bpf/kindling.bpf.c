@@ -17,6 +17,7 @@
 #include "maps.bpf.h"
 #include "measure.bpf.h"
 #include "emit.bpf.h"
+#include "load.bpf.h"
 #include "path.bpf.h"
 #include "log.bpf.h"
 #include "file.bpf.h"

@@ -57,8 +57,9 @@ u64 lost[KD_MAX_CPUS][16] = {};
 s8 in_interrupt[KD_MAX_CPUS] = {};
 
 /* What has to be remembered of a thread. One lookup serves the filter, the syscall in flight and
- * the last files. Task storage goes with the task, so it cannot leak and needs no size. */
-#define FILE_SLOTS 8
+ * the last files. Task storage goes with the task, so it cannot leak and needs no size. Descriptors
+ * that a server goes through in turn find their slots taken, if these are few. */
+#define FILE_SLOTS 64
 
 /* Which bytes through a file are kept. */
 enum stream {
