@@ -10,7 +10,7 @@ use std::{
 
 use arrow::{
     array::{ArrayRef, RecordBatch, RecordBatchReader},
-    datatypes::{Field, FieldRef, Schema, SchemaRef},
+    datatypes::{Field, FieldRef, Fields, Schema, SchemaRef},
 };
 use bytes::Bytes;
 use parquet::{
@@ -31,8 +31,8 @@ use parquet::{
 
 use crate::{
     FormatError,
-    column::{Rows, Value, View},
-    pack::{self, Chunk},
+    column::{Order, Rows, Store},
+    pack::{Chunk, Column, Packer, Scratch},
     pages::{self, Refused},
     quiet,
     schema::{Encoding, Extent, Table},
@@ -82,27 +82,76 @@ pub struct EncodedMember {
     pub bytes: Vec<u8>,
 }
 
-pub(crate) fn encode<T: Table>(
-    arrays: Vec<ArrayRef>,
-    extent: Extent,
-    effort: Effort,
-) -> Result<EncodedMember, FormatError> {
-    let refused = |error: &dyn std::fmt::Display| FormatError::Encode {
-        member: T::NAME.to_owned(),
+/// A member whose columns are packed one after another.
+pub(crate) struct MemberWriter {
+    table: &'static str,
+    layout: Rc<Layout>,
+    columns: Vec<Packed>,
+}
+
+enum Packed {
+    Here(Chunk),
+    ByLibrary(ArrowColumnChunk),
+}
+
+/// What a thread packs columns with.
+struct Workshop {
+    scratch: Scratch,
+    packer: Packer,
+}
+
+thread_local! {
+    static WORKSHOP: RefCell<Workshop> = RefCell::new(Workshop {
+        scratch: Scratch::default(),
+        packer: Packer::new(),
+    });
+}
+
+impl MemberWriter {
+    pub(crate) fn new<T: Table>(effort: Effort) -> Result<Self, FormatError> {
+        let layout = Layout::of::<T>(effort).map_err(|error| refused(T::NAME, &error))?;
+        Ok(Self {
+            table: T::NAME,
+            columns: Vec::with_capacity(layout.fields.len()),
+            layout,
+        })
+    }
+
+    /// Packs the table's next column, its rows taken in `order`.
+    pub(crate) fn column<T>(
+        &mut self,
+        store: &impl Store<T>,
+        order: &Order,
+    ) -> Result<(), FormatError> {
+        let packed = WORKSHOP.with_borrow_mut(|Workshop { scratch, packer }| {
+            let column = store.column(order, scratch);
+            self.layout.pack(self.columns.len(), &column, packer)
+        });
+        self.columns
+            .push(packed.map_err(|error| refused(self.table, &error))?);
+        Ok(())
+    }
+
+    pub(crate) fn finish(self, extent: Extent) -> Result<EncodedMember, FormatError> {
+        let bytes = self.layout.write(self.columns);
+        Ok(EncodedMember {
+            table: self.table.into(),
+            extent,
+            bytes: bytes.map_err(|error| refused(self.table, &error))?,
+        })
+    }
+}
+
+fn refused(table: &str, error: &ParquetError) -> FormatError {
+    FormatError::Encode {
+        member: table.to_owned(),
         what: error.to_string(),
-    };
-    let batch = batch::<T>(arrays)?;
-    let layout = Layout::of::<T>(effort).map_err(|error| refused(&error))?;
-    let bytes = layout.write(&batch).map_err(|error| refused(&error))?;
-    Ok(EncodedMember {
-        table: T::NAME.into(),
-        extent,
-        bytes,
-    })
+    }
 }
 
 /// How the members of a table are laid out.
 struct Layout {
+    fields: Fields,
     schema: SchemaDescriptor,
     properties: WriterPropertiesPtr,
     encodings: Vec<Encoding>,
@@ -119,8 +168,10 @@ impl Layout {
         if let Some(made) = MADE.with_borrow(|made| made.get(&key).cloned()) {
             return Ok(made);
         }
+        let schema = schema_of::<T>();
         let layout = Rc::new(Self {
-            schema: ArrowSchemaConverter::new().convert(&schema_of::<T>())?,
+            schema: ArrowSchemaConverter::new().convert(&schema)?,
+            fields: schema.fields,
             properties: Arc::new(properties_of::<T>(effort)),
             encodings: T::specs().into_iter().map(|spec| spec.encoding).collect(),
             level: ZstdLevel::try_new(effort.zstd_level())?,
@@ -129,25 +180,44 @@ impl Layout {
         Ok(layout)
     }
 
-    fn write(&self, batch: &RecordBatch) -> Result<Vec<u8>, ParquetError> {
+    /// Packs the column at `index`.
+    fn pack(
+        &self,
+        index: usize,
+        column: &Column<'_>,
+        packer: &mut Packer,
+    ) -> Result<Packed, ParquetError> {
+        let missing = || ParquetError::EOF("a column".into());
+        let leaf = self.schema.columns().get(index).ok_or_else(missing)?;
+        let encoding = self.encodings.get(index).ok_or_else(missing)?;
+        if let Some(chunk) = packer.pack(leaf, column, *encoding, self.level)? {
+            return Ok(Packed::Here(chunk));
+        }
+        let field = self.fields.get(index).ok_or_else(missing)?;
+        let array = column.to_array(leaf).ok_or_else(missing)?;
+        self.by_library(field, &array).map(Packed::ByLibrary)
+    }
+
+    fn write(&self, columns: Vec<Packed>) -> Result<Vec<u8>, ParquetError> {
         let root = self.schema.root_schema_ptr();
         let mut file = SerializedFileWriter::new(Vec::new(), root, Arc::clone(&self.properties))?;
         let mut group = file.next_row_group()?;
-        let mut leaves = self.schema.columns().iter();
-        let fields = batch.schema_ref().fields();
-        for ((field, array), &encoding) in fields.iter().zip(batch.columns()).zip(&self.encodings) {
-            let leaf = leaves.next().ok_or(ParquetError::EOF("a column".into()))?;
-            match pack::column(leaf, array, encoding, self.level)? {
-                Some(Chunk { bytes, close }) => group.append_column(&bytes, close)?,
-                None => self.nested(field, array)?.append_to_row_group(&mut group)?,
+        for column in columns {
+            match column {
+                Packed::Here(Chunk { bytes, close }) => group.append_column(&bytes, close)?,
+                Packed::ByLibrary(chunk) => chunk.append_to_row_group(&mut group)?,
             }
         }
         group.close()?;
         file.into_inner()
     }
 
-    /// A column of a kind that is not packed here: one of lists, which has one leaf.
-    fn nested(&self, field: &FieldRef, array: &ArrayRef) -> Result<ArrowColumnChunk, ParquetError> {
+    /// A column of a kind that is not packed here; it has one leaf.
+    fn by_library(
+        &self,
+        field: &FieldRef,
+        array: &ArrayRef,
+    ) -> Result<ArrowColumnChunk, ParquetError> {
         let schema = Arc::new(Schema::new([Arc::clone(field)]));
         let root = ArrowSchemaConverter::new().convert(&schema)?;
         let properties = Arc::clone(&self.properties);
@@ -162,20 +232,12 @@ impl Layout {
     }
 }
 
-/// The arrays of a table's columns as a batch.
-pub(crate) fn batch<T: Table>(arrays: Vec<ArrayRef>) -> Result<RecordBatch, FormatError> {
-    RecordBatch::try_new(schema_of::<T>(), arrays).map_err(|error| FormatError::Encode {
-        member: T::NAME.to_owned(),
-        what: error.to_string(),
-    })
-}
-
-fn schema_of<T: Table>() -> SchemaRef {
+fn schema_of<T: Table>() -> Schema {
     let fields: Vec<Field> = T::specs()
         .into_iter()
         .map(|spec| Field::new(spec.name, spec.data_type, spec.nullable))
         .collect();
-    Arc::new(Schema::new(fields))
+    Schema::new(fields)
 }
 
 fn properties_of<T: Table>(effort: Effort) -> WriterProperties {
@@ -321,20 +383,6 @@ fn load_metadata(bytes: &Bytes) -> Result<ArrowReaderMetadata, parquet::errors::
 pub(crate) fn footer_rows(bytes: Bytes) -> Option<u64> {
     let metadata = quiet::catch(|| load_metadata(&bytes))?.ok()?;
     u64::try_from(metadata.metadata().file_metadata().num_rows()).ok()
-}
-
-/// The view of one column of a batch; a view of nothing if the batch does not have it.
-pub(crate) fn view<V: Value>(batch: &RecordBatch, name: &str) -> Result<V::View, String> {
-    let Some(array) = batch.column_by_name(name) else {
-        return Ok(V::View::absent());
-    };
-    V::View::open(array).ok_or_else(|| {
-        format!(
-            "column {name} has type {}, expected {}",
-            array.data_type(),
-            V::data_type()
-        )
-    })
 }
 
 /// Compressed bytes per column of a member: where the bytes of a capture go.

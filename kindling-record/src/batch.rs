@@ -43,6 +43,11 @@ const NO_SYSCALL: u16 = 0xffff;
 /// `KD_TASK_EXIT`
 const TASK_EXIT: u8 = 5;
 
+/// A segment is cut when a table has this many rows, or after the flush interval,
+const SEGMENT_ROWS: usize = 65_536;
+/// or when it is made of so many bytes: payloads can be long, and memory is to be bounded.
+const SEGMENT_BYTES: u64 = 16 << 20;
+
 /// A stack as it was taken: addresses of one process at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RawStack {
@@ -89,6 +94,8 @@ pub(crate) struct Batch {
     pub(crate) lost: BTreeMap<String, u64>,
     pub(crate) overhead: OverheadColumns,
     pub(crate) code: Code,
+    /// The bytes of the records that it is made of.
+    pub(crate) record_bytes: u64,
     /// When the batch was cut: it has what was drained before.
     pub(crate) cut_at: Option<Moment>,
 }
@@ -105,8 +112,13 @@ pub(crate) struct Code {
 }
 
 impl Batch {
+    /// Whether it is time to write it.
+    pub(crate) fn is_full(&self) -> bool {
+        self.longest() >= SEGMENT_ROWS || self.record_bytes >= SEGMENT_BYTES
+    }
+
     /// The rows of the fullest table.
-    pub(crate) fn longest(&self) -> usize {
+    fn longest(&self) -> usize {
         let lengths = [self.syscalls.len(), self.switches.len(), self.wakeups.len()];
         lengths
             .into_iter()
@@ -140,7 +152,7 @@ impl Batch {
 /// Sorts records into the columns of the current batch.
 #[derive(Debug, Default)]
 pub(crate) struct Drain {
-    pub(crate) batch: Batch,
+    pub(crate) batch: Box<Batch>,
     pub(crate) lives: Lives,
     files: Files,
     /// What hides HTTP headers and paths, if they are to be hidden.
@@ -215,6 +227,7 @@ impl Drain {
     pub(crate) fn record(&mut self, bytes: &[u8]) {
         self.records += 1;
         self.bytes += bytes.len() as u64;
+        self.batch.record_bytes += bytes.len() as u64;
         let done = match kind(bytes) {
             Some(Kind::Syscall) => self.syscall(bytes),
             Some(Kind::Switch) => self.switch(bytes),

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Result, anyhow};
 use kindling_format::{
-    EncodedMember, FormatError, Summary,
+    Effort, EncodedMember, FormatError, Summary,
     header::Moment,
     schema::{
         Argument, Block, Clock, Fault, File, IoUring, Loss, Migration, Overhead, Payload, Process,
@@ -30,6 +30,8 @@ use crate::{
 /// Batches that may wait: enough for a slow disk's hiccup, little enough to bound the memory. When
 /// they are all full, the rings fill, and what finds no room there is counted.
 const QUEUE: usize = 3;
+/// Batches that may wait to be filled again: their memory is there, and the caches may know it.
+const SPARES: usize = 2;
 /// Below interactive programs, so that a busy host's own work comes first.
 const NICENESS: i32 = 10;
 /// While batches wait for room in the queue: on a host without an idle moment the encoder would come
@@ -38,9 +40,13 @@ const HURRIED_NICENESS: i32 = -5;
 /// How often a sink that waits for something else than messages looks for it.
 const TEND: Duration = Duration::from_millis(20);
 
-/// What a sink is told.
-pub(crate) enum Message {
+enum Message {
     Batch(Box<Batch>),
+    Order(Order),
+}
+
+/// What a sink is told between batches.
+pub(crate) enum Order {
     /// The current file ends so, and another begins.
     Next(Box<(Summary, NewPart)>),
     /// What was told before is complete up to here; this repeats all that is known.
@@ -51,15 +57,20 @@ pub(crate) enum Message {
 
 /// Where segments go.
 pub(crate) trait Sink: Send {
-    /// Takes in what it is told.
+    /// Encodes a batch, which is empty then.
     ///
     /// # Errors
     /// If the capture cannot be written.
-    fn take(&mut self, message: Message) -> Result<()>;
+    fn batch(&mut self, batch: &mut Batch) -> Result<()>;
+    /// Takes in what else it is told.
+    ///
+    /// # Errors
+    /// As [`Sink::batch`].
+    fn take(&mut self, order: Order) -> Result<()>;
     /// Takes in the names of code that are ready.
     ///
     /// # Errors
-    /// As [`Sink::take`].
+    /// As [`Sink::batch`].
     fn tend(&mut self) -> Result<()>;
     /// Whether it waits for names of code.
     fn is_waiting(&self) -> bool;
@@ -72,13 +83,15 @@ pub(crate) trait Sink: Send {
     /// Ends what it writes.
     ///
     /// # Errors
-    /// As [`Sink::take`].
+    /// As [`Sink::batch`].
     fn finish(self: Box<Self>, summary: Summary) -> Result<Written>;
 }
 
 /// The encoder, running.
 pub(crate) struct Encoder {
     messages: Option<SyncSender<Message>>,
+    /// Batches that were encoded.
+    spares: Receiver<Box<Batch>>,
     shared: Arc<Shared>,
     thread: JoinHandle<Result<Box<dyn Sink>>>,
 }
@@ -135,13 +148,21 @@ impl Encoder {
         let shared = Arc::new(Shared::default());
         shared.tell(&*sink);
         let (messages, waiting) = sync_channel(QUEUE);
+        let (emptied, spares) = sync_channel(SPARES);
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::spawn(move || {
             let tid = rustix::thread::gettid().as_raw_nonzero().get();
             of_thread.tid.store(tid, Ordering::Relaxed);
             set_niceness(tid, NICENESS);
             while let Some(message) = next(&waiting, &mut *sink, &of_thread)? {
-                sink.take(message)?;
+                match message {
+                    Message::Batch(mut batch) => {
+                        sink.batch(&mut batch)?;
+                        // Nobody has to take it.
+                        let _ = emptied.try_send(batch);
+                    }
+                    Message::Order(order) => sink.take(order)?,
+                }
                 sink.tend()?;
                 of_thread.tell(&*sink);
                 if sink.is_full() {
@@ -152,18 +173,28 @@ impl Encoder {
         });
         Self {
             messages: Some(messages),
+            spares,
             shared,
             thread,
         }
     }
 
-    /// Hands over a batch; waits if the queue is full. `false` if nothing can be written any more.
-    pub(crate) fn send(&self, batch: Batch) -> bool {
-        self.tell(Message::Batch(Box::new(batch)))
+    /// An empty batch.
+    pub(crate) fn spare(&self) -> Box<Batch> {
+        self.spares.try_recv().unwrap_or_default()
     }
 
-    /// Tells the sink; waits and answers as [`Encoder::send`].
-    pub(crate) fn tell(&self, message: Message) -> bool {
+    /// Hands over a batch; waits if the queue is full. `false` if nothing can be written any more.
+    pub(crate) fn batch(&self, batch: Box<Batch>) -> bool {
+        self.send(Message::Batch(batch))
+    }
+
+    /// Tells the sink; waits and answers as [`Encoder::batch`].
+    pub(crate) fn tell(&self, order: Order) -> bool {
+        self.send(Message::Order(order))
+    }
+
+    fn send(&self, message: Message) -> bool {
         let Some(messages) = &self.messages else {
             return false;
         };
@@ -227,25 +258,32 @@ fn next(
     Ok(messages.recv().ok())
 }
 
-/// The members of a segment, in the order of the file.
-pub(crate) fn encode(batch: Batch) -> Result<Vec<EncodedMember>, FormatError> {
+/// The members of a segment, in the order of the file, of a batch that is empty then.
+pub(crate) fn encode(batch: &mut Batch) -> Result<Vec<EncodedMember>, FormatError> {
+    batch.lost.clear();
+    batch.record_bytes = 0;
+    batch.cut_at = None;
     Ok(vec![
-        Clock::encode(batch.clock)?,
-        Process::encode(batch.processes)?,
-        Thread::encode(batch.threads)?,
-        File::encode(batch.files)?,
-        Syscall::encode(batch.syscalls)?,
-        Argument::encode(batch.arguments)?,
-        Payload::encode(batch.payloads)?,
-        IoUring::encode(batch.io_uring)?,
-        Tcp::encode(batch.tcp)?,
-        Block::encode(batch.block)?,
-        Fault::encode(batch.faults)?,
-        Switch::encode(batch.switches)?,
-        Migration::encode(batch.migrations)?,
-        Wakeup::encode(batch.wakeups)?,
-        Sample::encode(batch.samples)?,
-        Loss::encode(batch.losses)?,
-        Overhead::encode(batch.overhead)?,
+        member::<Clock>(&mut batch.clock)?,
+        member::<Process>(&mut batch.processes)?,
+        member::<Thread>(&mut batch.threads)?,
+        member::<File>(&mut batch.files)?,
+        member::<Syscall>(&mut batch.syscalls)?,
+        member::<Argument>(&mut batch.arguments)?,
+        member::<Payload>(&mut batch.payloads)?,
+        member::<IoUring>(&mut batch.io_uring)?,
+        member::<Tcp>(&mut batch.tcp)?,
+        member::<Block>(&mut batch.block)?,
+        member::<Fault>(&mut batch.faults)?,
+        member::<Switch>(&mut batch.switches)?,
+        member::<Migration>(&mut batch.migrations)?,
+        member::<Wakeup>(&mut batch.wakeups)?,
+        member::<Sample>(&mut batch.samples)?,
+        member::<Loss>(&mut batch.losses)?,
+        member::<Overhead>(&mut batch.overhead)?,
     ])
+}
+
+fn member<T: Table>(columns: &mut T::Columns) -> Result<EncodedMember, FormatError> {
+    T::encode_with(columns, Effort::Record)
 }

@@ -11,7 +11,7 @@ use kindling_format::{CaptureWriter, EncodedMember, FormatError, Header, Summary
 
 use crate::{
     batch::Batch,
-    encoder::{Message, Sink, Written, encode},
+    encoder::{Order, Sink, Written, encode},
     namer::{Keep, Named, Namer},
     output::Output,
 };
@@ -46,10 +46,14 @@ pub(crate) struct PartWriter {
 }
 
 impl Sink for PartWriter {
-    fn take(&mut self, message: Message) -> Result<()> {
-        let written = match message {
-            Message::Batch(batch) => self.write(*batch),
-            Message::Next(next) => {
+    fn batch(&mut self, batch: &mut Batch) -> Result<()> {
+        let written = self.write(batch);
+        self.unless_full(written)
+    }
+
+    fn take(&mut self, order: Order) -> Result<()> {
+        let written = match order {
+            Order::Next(next) => {
                 let (summary, next) = *next;
                 self.namer.repeat();
                 if let Some(part) = self.open.back_mut() {
@@ -58,7 +62,7 @@ impl Sink for PartWriter {
                 self.begin(next)
             }
             // Only a flight recorder is told so.
-            Message::Slice(_) | Message::Dump(_) => Ok(()),
+            Order::Slice(_) | Order::Dump(_) => Ok(()),
         };
         self.unless_full(written)
     }
@@ -163,7 +167,7 @@ impl PartWriter {
         Ok(())
     }
 
-    fn write(&mut self, mut batch: Batch) -> Result<()> {
+    fn write(&mut self, batch: &mut Batch) -> Result<()> {
         self.namer.send(std::mem::take(&mut batch.code));
         let cut_at = batch.cut_at;
         let members = encode(batch)?;

@@ -12,7 +12,10 @@ mod rows;
 
 use std::{collections::BTreeMap, hint::black_box, sync::Arc};
 
-use arrow::array::RecordBatch;
+use arrow::{
+    array::RecordBatch,
+    compute::{sort_to_indices, take_record_batch},
+};
 use arrow_ipc::{reader::StreamReader, writer::StreamWriter};
 use bytes::Bytes;
 use kindling_format::{
@@ -74,8 +77,8 @@ fn report<T: Table + Clone>(segments: Segments<T>) {
         println!("  {name:28} {bytes:8.2} {encode_ns:10.1} {decode_ns:10.1}");
     };
     let columns = columns_of::<T>(&members);
+    let in_time: Vec<RecordBatch> = members.iter().map(batch).collect();
     measure_ours(&segments, members, &line);
-    let in_time: Vec<RecordBatch> = segments.iter().map(|rows| batch(rows)).collect();
     compare("Arrow IPC, zstd", &in_time, &line, ipc, |bytes| {
         let bytes = zstd::bulk::decompress(bytes, 1 << 30).unwrap();
         let reader = StreamReader::try_new(&bytes[..], None).unwrap();
@@ -167,9 +170,16 @@ fn encode<T: Table + Clone>(rows: &[T]) -> EncodedMember {
     T::encode(collect(rows)).unwrap()
 }
 
-/// The rows as Arrow has them, in the order in which they came.
-fn batch<T: Table + Clone>(rows: &[T]) -> RecordBatch {
-    T::into_batch(collect(rows)).unwrap()
+/// The rows of a member as Arrow has them, in the order in which they came, if they have a time.
+fn batch(member: &EncodedMember) -> RecordBatch {
+    let reader =
+        ParquetRecordBatchReaderBuilder::try_new(Bytes::from(member.bytes.clone())).unwrap();
+    let mut batches = reader.with_batch_size(1 << 20).build().unwrap();
+    let batch = batches.next().unwrap().unwrap();
+    match batch.column_by_name("ts") {
+        Some(ts) => take_record_batch(&batch, &sort_to_indices(ts, None, None).unwrap()).unwrap(),
+        None => batch,
+    }
 }
 
 fn compare(

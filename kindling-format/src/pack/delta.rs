@@ -1,6 +1,6 @@
 //! DELTA_BINARY_PACKED: differences of neighbours, packed to the bits that 32 of them need.
 
-use super::{runs::varint, values::Word};
+use super::{column::Word, runs::varint};
 
 const BLOCK: usize = 128;
 const MINIBLOCK: usize = 32;
@@ -13,7 +13,7 @@ pub(super) fn pack<W: Word>(values: &[W], out: &mut Vec<u8>) {
     let Some((&first, rest)) = values.split_first() else {
         return varint(0, out);
     };
-    varint(zigzag(first.difference(W::ZERO)), out);
+    varint(zigzag(first.difference(W::default())), out);
     let mut last = first;
     let mut deltas = [0; BLOCK];
     for block in rest.chunks(BLOCK) {

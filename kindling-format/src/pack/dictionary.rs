@@ -2,71 +2,81 @@
 
 use std::collections::HashMap;
 
-use super::values::Word;
+use super::column::{Word, put_bytes};
 
 /// A dictionary page holds so many bytes at most; a column with more distinct values goes without.
 const MOST_BYTES: usize = 1 << 20;
 /// Slots of the table at first, a power of two.
 const SLOTS: usize = 1 << 10;
 
-/// A column by its distinct values, in the order in which they come first.
+/// The distinct values of a column, in the order in which they come first.
 pub(super) struct Distinct {
     /// The values in the encoding PLAIN.
     pub(super) dictionary: Vec<u8>,
     pub(super) count: usize,
-    pub(super) indices: Vec<u32>,
+    /// How many rows have the same one after another, at most.
+    pub(super) longest_run: usize,
 }
 
-/// The distinct words; `None` if there are too many.
-pub(super) fn of_words<W: Word>(values: &[W]) -> Option<Distinct> {
-    let (distinct, indices) = table_of(values)?;
+/// The distinct words, of which each row's goes into `indices`; `None` if there are too many.
+pub(super) fn of_words<W: Word>(values: &[W], indices: &mut Vec<u32>) -> Option<Distinct> {
+    let (distinct, longest_run) = index(values, indices)?;
     let mut dictionary = Vec::with_capacity(distinct.len() * W::SIZE);
     distinct.iter().for_each(|value| value.put(&mut dictionary));
     Some(Distinct {
         dictionary,
         count: distinct.len(),
-        indices,
+        longest_run,
     })
 }
 
 /// The distinct ones of `words`, which rows have by their `keys`.
-pub(super) fn of_keys(keys: &[u32], words: &[&[u8]]) -> Option<Distinct> {
-    let (distinct, indices) = table_of(keys)?;
+pub(super) fn of_keys(keys: &[u32], words: &[&[u8]], indices: &mut Vec<u32>) -> Option<Distinct> {
+    let (distinct, longest_run) = index(keys, indices)?;
     let mut dictionary = Vec::new();
     for &key in &distinct {
-        super::values::put_bytes(words.get(key as usize)?, &mut dictionary);
+        put_bytes(words.get(key as usize)?, &mut dictionary);
     }
     Some(Distinct {
         dictionary,
         count: distinct.len(),
-        indices,
+        longest_run,
     })
 }
 
-fn table_of<W: Word>(values: &[W]) -> Option<(Vec<W>, Vec<u32>)> {
+/// The distinct values and the longest run.
+fn index<W: Word>(values: &[W], indices: &mut Vec<u32>) -> Option<(Vec<W>, usize)> {
+    indices.clear();
+    indices.reserve(values.len());
     let mut table = Table::new();
-    let mut indices = Vec::with_capacity(values.len());
-    let mut last = None;
-    for &value in values {
+    let mut longest_run = 0;
+    // The rows since `run_start` have the value of the one before.
+    let (mut run_start, mut last) = (0, None);
+    for (row, &value) in values.iter().enumerate() {
         let index = match last {
             Some((last, index)) if last == value => index,
-            _ => table.index(value)?,
+            _ => {
+                longest_run = longest_run.max(row - run_start);
+                run_start = row;
+                let index = table.index(value)?;
+                last = Some((value, index));
+                index
+            }
         };
-        last = Some((value, index));
         indices.push(index);
     }
-    Some((table.values, indices))
+    Some((table.values, longest_run.max(values.len() - run_start)))
 }
 
 /// The distinct strings; `None` if they are too long.
-pub(super) fn of_bytes(values: &[&[u8]]) -> Option<Distinct> {
+pub(super) fn of_bytes(values: &[&[u8]], indices: &mut Vec<u32>) -> Option<Distinct> {
     let mut known: HashMap<&[u8], u32> = HashMap::new();
     let mut dictionary = Vec::new();
-    let mut indices = Vec::with_capacity(values.len());
+    indices.clear();
     for &value in values {
         let next = known.len() as u32;
         let index = *known.entry(value).or_insert_with(|| {
-            super::values::put_bytes(value, &mut dictionary);
+            put_bytes(value, &mut dictionary);
             next
         });
         if dictionary.len() > MOST_BYTES {
@@ -77,7 +87,7 @@ pub(super) fn of_bytes(values: &[&[u8]]) -> Option<Distinct> {
     Some(Distinct {
         dictionary,
         count: known.len(),
-        indices,
+        longest_run: values.len(),
     })
 }
 

@@ -5,20 +5,16 @@
 //! columns of numbers, words, strings and bytes; what else there is goes through that writer.
 //! Layouts are those of <https://parquet.apache.org/docs/file-format/data-pages/encodings/>.
 
+mod column;
 mod compress;
 mod delta;
 mod dictionary;
 mod runs;
 #[cfg(test)]
 mod tests;
-mod values;
 
 use std::sync::Arc;
 
-use arrow::{
-    array::{Array, ArrayRef},
-    buffer::NullBuffer,
-};
 use bytes::Bytes;
 use parquet::{
     basic::{Compression, Encoding, ZstdLevel},
@@ -35,11 +31,14 @@ use parquet::{
 };
 
 use crate::schema::Encoding as TableEncoding;
-use dictionary::Distinct;
-use values::Values;
 
-/// Longer columns are left to the Parquet writer, which cuts them into pages.
+pub(crate) use column::{Bits, Column, Scratch, Values, Word};
+use compress::Compressor;
+
+/// Longer columns of strings are left to the Parquet writer, which cuts them into pages.
 const MOST_BYTES: usize = 64 << 20;
+/// Memory that is kept for the columns to come: enough for those of a recorder's segment.
+const KEPT_BYTES: usize = 2 << 20;
 
 /// A column chunk that is ready to be put into a row group.
 pub(crate) struct Chunk {
@@ -47,147 +46,170 @@ pub(crate) struct Chunk {
     pub(crate) close: ColumnCloseResult,
 }
 
-/// Packs a column; `None` if it is of a kind that is not packed here.
-///
-/// # Errors
-/// What zstd or the Parquet library say.
-pub(crate) fn column(
-    descr: &ColumnDescPtr,
-    array: &ArrayRef,
-    encoding: TableEncoding,
-    level: ZstdLevel,
-) -> Result<Option<Chunk>> {
-    let Some(values) = Values::of(array) else {
-        return Ok(None);
-    };
-    if values.size_bytes() > MOST_BYTES {
-        return Ok(None);
-    }
-    let mut pages = Pages {
-        out: TrackedWrite::new(Vec::new()),
-        level,
-        unpacked_bytes: 0,
-    };
-    let mut body = Vec::new();
-    if descr.max_def_level() > 0 {
-        levels(array.nulls(), array.len(), &mut body);
-    }
-    let wants_dictionary = encoding == TableEncoding::Dict && !values.is_empty();
-    let distinct = wants_dictionary.then(|| values.distinct()).flatten();
-    let dictionary_page = distinct.is_some().then_some(0);
-    let encoding = match distinct {
-        Some(Distinct {
-            dictionary,
-            count,
-            indices,
-        }) => {
-            pages.dictionary(dictionary, count)?;
-            runs::indices(&indices, count, &mut body);
-            Encoding::RLE_DICTIONARY
-        }
-        None => values.pack(encoding, &mut body),
-    };
-    let data_page = pages.out.bytes_written();
-    // Each plane has its own distribution: zstd is to describe each by itself.
-    let planes = match encoding {
-        Encoding::BYTE_STREAM_SPLIT => values.planes(),
-        _ => 1,
-    };
-    pages.data(body, planes, values.len(), array.len(), encoding)?;
-
-    let unpacked_bytes = pages.unpacked_bytes;
-    let bytes = pages.out.into_inner()?;
-    let metadata = ColumnChunkMetaData::builder(Arc::clone(descr))
-        .set_encodings(match dictionary_page {
-            Some(_) => vec![Encoding::PLAIN, Encoding::RLE, encoding],
-            None => vec![Encoding::RLE, encoding],
-        })
-        .set_compression(Compression::ZSTD(level))
-        .set_num_values(array.len() as i64)
-        .set_total_compressed_size(bytes.len() as i64)
-        .set_total_uncompressed_size(unpacked_bytes as i64)
-        .set_data_page_offset(data_page as i64)
-        .set_dictionary_page_offset(dictionary_page)
-        .build()?;
-    Ok(Some(Chunk {
-        close: ColumnCloseResult {
-            bytes_written: bytes.len() as u64,
-            rows_written: array.len() as u64,
-            metadata,
-            bloom_filter: None,
-            column_index: None,
-            offset_index: None,
-        },
-        bytes: bytes.into(),
-    }))
+/// Packs columns, one after another in the same memory.
+pub(crate) struct Packer {
+    /// The distinct value that each row has.
+    indices: Vec<u32>,
+    /// A page before it is compressed.
+    body: Vec<u8>,
+    compressor: Compressor,
 }
 
-/// Appends which rows have a value: the length of the levels, and one bit for each.
-fn levels(nulls: Option<&NullBuffer>, rows: usize, out: &mut Vec<u8>) {
-    let start = out.len();
-    out.extend_from_slice(&[0; 4]);
-    match nulls {
-        Some(nulls) if nulls.null_count() == rows => runs::repeat(0, rows, 1, out),
-        Some(nulls) if nulls.null_count() > 0 => {
-            runs::packed_header(rows, out);
-            let bits = nulls.inner().sliced();
-            let len = rows.div_ceil(8);
-            out.extend_from_slice(&bits[..len]);
-            // What is behind the last row is not told.
-            if let (Some(last), used @ 1..) = (out.last_mut(), rows % 8) {
-                *last &= (1 << used) - 1;
-            }
+impl Packer {
+    pub(crate) fn new() -> Self {
+        Self {
+            indices: Vec::new(),
+            body: Vec::new(),
+            compressor: Compressor::new(),
         }
-        _ => runs::repeat(1, rows, 1, out),
     }
-    let len = (out.len() - start - 4) as u32;
-    out[start..start + 4].copy_from_slice(&len.to_le_bytes());
+
+    /// Packs a column; `None` if it is of a kind that is not packed here, or too long.
+    ///
+    /// # Errors
+    /// What zstd or the Parquet library say.
+    pub(crate) fn pack(
+        &mut self,
+        descr: &ColumnDescPtr,
+        column: &Column<'_>,
+        encoding: TableEncoding,
+        level: ZstdLevel,
+    ) -> Result<Option<Chunk>> {
+        let is_packed = match &column.values {
+            Values::Lists(_) => false,
+            Values::Bytes(values) => values.iter().map(|v| v.len()).sum::<usize>() <= MOST_BYTES,
+            _ => true,
+        };
+        if !is_packed {
+            return Ok(None);
+        }
+        let chunk = self.chunk(descr, column, encoding, level)?;
+        self.body.shrink_to(KEPT_BYTES);
+        self.compressor.shrink_to(KEPT_BYTES);
+        Ok(Some(chunk))
+    }
+
+    fn chunk(
+        &mut self,
+        descr: &ColumnDescPtr,
+        column: &Column<'_>,
+        encoding: TableEncoding,
+        level: ZstdLevel,
+    ) -> Result<Chunk> {
+        let mut pages = Pages::default();
+        let values = &column.values;
+        self.body.clear();
+        if descr.max_def_level() > 0 {
+            column.put_levels(&mut self.body);
+        }
+        let wants_dictionary = encoding == TableEncoding::Dict && !values.is_empty();
+        let distinct = wants_dictionary.then(|| values.distinct(&mut self.indices));
+        let distinct = distinct.flatten();
+        let dictionary_page = distinct.is_some().then_some(0);
+        let encoding = match distinct {
+            Some(distinct) => {
+                let buf = self.compressor.frame(&[&distinct.dictionary], level)?;
+                pages.dictionary(buf, distinct.dictionary.len(), distinct.count)?;
+                runs::indices(
+                    &self.indices,
+                    distinct.count,
+                    distinct.longest_run,
+                    &mut self.body,
+                );
+                Encoding::RLE_DICTIONARY
+            }
+            None => values.pack(encoding, &mut self.body),
+        };
+        let data_page = pages.out.bytes_written();
+        // Each plane has its own distribution: zstd is to describe each by itself.
+        let planes = match encoding {
+            Encoding::BYTE_STREAM_SPLIT => values.planes(),
+            _ => 1,
+        };
+        let parts = parts(&self.body, planes, values.len());
+        let buf = self.compressor.frame(&parts, level)?;
+        pages.data(buf, self.body.len(), column.rows(), encoding)?;
+
+        let unpacked_bytes = pages.unpacked_bytes;
+        let bytes = pages.out.into_inner()?;
+        let metadata = ColumnChunkMetaData::builder(Arc::clone(descr))
+            .set_encodings(match dictionary_page {
+                Some(_) => vec![Encoding::PLAIN, Encoding::RLE, encoding],
+                None => vec![Encoding::RLE, encoding],
+            })
+            .set_compression(Compression::ZSTD(level))
+            .set_num_values(column.rows() as i64)
+            .set_total_compressed_size(bytes.len() as i64)
+            .set_total_uncompressed_size(unpacked_bytes as i64)
+            .set_data_page_offset(data_page as i64)
+            .set_dictionary_page_offset(dictionary_page)
+            .build()?;
+        Ok(Chunk {
+            close: ColumnCloseResult {
+                bytes_written: bytes.len() as u64,
+                rows_written: column.rows() as u64,
+                metadata,
+                bloom_filter: None,
+                column_index: None,
+                offset_index: None,
+            },
+            bytes: bytes.into(),
+        })
+    }
+}
+
+/// `planes` parts of `plane_len` bytes are the end of `body`, and what is before them is another.
+fn parts(body: &[u8], planes: usize, plane_len: usize) -> Vec<&[u8]> {
+    match body.split_at_checked(body.len().wrapping_sub(planes * plane_len)) {
+        Some((head, tail)) if planes > 1 && plane_len > 0 => std::iter::once(head)
+            .chain(tail.chunks(plane_len))
+            .collect(),
+        _ => vec![body],
+    }
 }
 
 /// The pages of a chunk as they are written.
 struct Pages {
     out: TrackedWrite<Vec<u8>>,
-    level: ZstdLevel,
     unpacked_bytes: usize,
 }
 
+impl Default for Pages {
+    fn default() -> Self {
+        Self {
+            out: TrackedWrite::new(Vec::new()),
+            unpacked_bytes: 0,
+        }
+    }
+}
+
 impl Pages {
-    fn dictionary(&mut self, values: Vec<u8>, count: usize) -> Result<()> {
+    fn dictionary(&mut self, buf: Bytes, unpacked_bytes: usize, count: usize) -> Result<()> {
         let page = Page::DictionaryPage {
-            buf: compress::frame(&[&values], self.level)?,
+            buf,
             num_values: as_u32(count)?,
             encoding: Encoding::PLAIN,
             is_sorted: false,
         };
-        self.write(page, values.len())
+        self.write(page, unpacked_bytes)
     }
 
-    /// `planes` parts of `plane_len` bytes are the end of `body`.
     fn data(
         &mut self,
-        body: Vec<u8>,
-        planes: usize,
-        plane_len: usize,
+        buf: Bytes,
+        unpacked_bytes: usize,
         rows: usize,
         encoding: Encoding,
     ) -> Result<()> {
-        let mut parts: Vec<&[u8]> = Vec::with_capacity(planes + 1);
-        match body.split_at_checked(body.len().wrapping_sub(planes * plane_len)) {
-            Some((head, tail)) if planes > 1 && plane_len > 0 => {
-                parts.push(head);
-                parts.extend(tail.chunks(plane_len));
-            }
-            _ => parts.push(&body),
-        }
         let page = Page::DataPage {
-            buf: compress::frame(&parts, self.level)?,
+            buf,
             num_values: as_u32(rows)?,
             encoding,
             def_level_encoding: Encoding::RLE,
             rep_level_encoding: Encoding::RLE,
             statistics: None,
         };
-        self.write(page, body.len())
+        self.write(page, unpacked_bytes)
     }
 
     fn write(&mut self, page: Page, unpacked_bytes: usize) -> Result<()> {

@@ -6,8 +6,9 @@
 /// Shorter runs are packed as the values around them, for zstd.
 const LONG_RUN: usize = 256;
 
-/// Appends the width of the indices into a dictionary of `count` values, and the indices.
-pub(super) fn indices(indices: &[u32], count: usize, out: &mut Vec<u8>) {
+/// Appends the width of the indices into a dictionary of `count` values, and the indices. No run of
+/// the same index is longer than `longest_run`.
+pub(super) fn indices(indices: &[u32], count: usize, longest_run: usize, out: &mut Vec<u8>) {
     let width_bytes = match count {
         0 | 1 => 0,
         2..=0x100 => 1,
@@ -17,6 +18,9 @@ pub(super) fn indices(indices: &[u32], count: usize, out: &mut Vec<u8>) {
     };
     out.push(width_bytes * 8);
     let width_bytes = usize::from(width_bytes);
+    if longest_run < LONG_RUN.min(indices.len()) {
+        return pack(indices, width_bytes, out);
+    }
     let mut start = 0;
     let mut at = 0;
     while at < indices.len() {

@@ -30,7 +30,7 @@ use std::collections::BTreeSet;
 use crate::{
     FormatError,
     column::{Order, Rows, Store, Value, View, words},
-    segment::{Effort, EncodedMember},
+    segment::{Effort, EncodedMember, MemberWriter},
 };
 
 /// How a column is laid out in its Parquet member. The measurements behind the choices are in
@@ -134,23 +134,22 @@ pub trait Table: Sized {
     fn span(&self) -> Option<(i64, i64)>;
     /// The process that the row names, if it names one.
     fn pid(&self) -> Option<u32>;
-    /// The rows as Arrow arrays, in the order in which they were appended.
-    ///
-    /// # Errors
-    /// [`FormatError::Encode`] if Arrow refuses them.
-    fn into_batch(columns: Self::Columns) -> Result<arrow::array::RecordBatch, FormatError>;
     /// Sorts and encodes collected rows into a member, as a recorder does.
     ///
     /// # Errors
     /// [`FormatError::Encode`] if the Parquet writer refuses them.
-    fn encode(columns: Self::Columns) -> Result<EncodedMember, FormatError> {
-        Self::encode_with(columns, Effort::Record)
+    fn encode(mut columns: Self::Columns) -> Result<EncodedMember, FormatError> {
+        Self::encode_with(&mut columns, Effort::Record)
     }
-    /// As [`Table::encode`], with so much effort.
+    /// As [`Table::encode`], with so much effort. The columns are empty then, and keep their memory for
+    /// rows to come.
     ///
     /// # Errors
     /// As [`Table::encode`].
-    fn encode_with(columns: Self::Columns, effort: Effort) -> Result<EncodedMember, FormatError>;
+    fn encode_with(
+        columns: &mut Self::Columns,
+        effort: Effort,
+    ) -> Result<EncodedMember, FormatError>;
     /// How many rows were collected.
     fn collected(columns: &Self::Columns) -> usize;
     /// What these rows cover.

@@ -99,24 +99,22 @@ macro_rules! table {
                 $pid
             }
 
-            fn into_batch(columns: $columns) -> Result<arrow::array::RecordBatch, FormatError> {
-                let arrays = vec![$(columns.$col.finish(&Order::AsIs),)*];
-                crate::segment::batch::<$row>(arrays)
-            }
-
             fn collected(columns: &$columns) -> usize {
                 columns.len()
             }
 
             fn encode_with(
-                columns: $columns,
+                columns: &mut $columns,
                 effort: Effort,
             ) -> Result<EncodedMember, FormatError> {
                 let group = |row: u32| columns.$group.values[row as usize];
                 let key = |row: u32| (group(row), $(columns.$key.values[row as usize],)*);
                 let order = Order::of(columns.extent.rows, group, key);
-                let arrays = vec![$(columns.$col.finish(&order),)*];
-                crate::segment::encode::<$row>(arrays, columns.extent, effort)
+                let mut member = MemberWriter::new::<$row>(effort)?;
+                $(member.column::<$ty>(&columns.$col, &order)?;)*
+                let member = member.finish(std::mem::take(&mut columns.extent))?;
+                $(columns.$col.clear();)*
+                Ok(member)
             }
 
             fn extent(rows: &Rows<$row>) -> Extent {
@@ -141,7 +139,7 @@ macro_rules! table {
             fn open(batch: &arrow::array::RecordBatch) -> Result<Rows<$row>, String> {
                 Ok(Rows {
                     len: batch.num_rows(),
-                    views: $views { $($col: crate::segment::view::<$ty>(batch, stringify!($col))?,)* },
+                    views: $views { $($col: crate::column::view::<$ty>(batch, stringify!($col))?,)* },
                 })
             }
 

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     batch::Batch,
     cost,
-    encoder::{Message, Sink, Written, encode},
+    encoder::{Order, Sink, Written, encode},
     namer::{Keep, Namer},
 };
 
@@ -46,7 +46,7 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    fn of(mut batch: Batch) -> Result<Self> {
+    fn of(batch: &mut Batch) -> Result<Self> {
         let lost = std::mem::take(&mut batch.lost);
         Ok(Self::of_members(encode(batch)?, lost))
     }
@@ -126,16 +126,6 @@ impl Memory {
         }
     }
 
-    fn batch(&mut self, mut batch: Batch) -> Result<()> {
-        self.namer.send(std::mem::take(&mut batch.code));
-        let segment = Arc::new(Segment::of(batch)?);
-        if let Some(slice) = self.slices.back_mut() {
-            slice.append(&segment);
-        }
-        self.forget();
-        Ok(())
-    }
-
     /// Drops slices that the window does without.
     fn forget(&mut self) {
         let held: u64 = self.slices.iter().map(|slice| slice.size_bytes).sum();
@@ -155,7 +145,7 @@ impl Memory {
         let Some(first) = self.slices.front() else {
             return Ok(());
         };
-        let open = Segment::of(std::mem::take(&mut order.open))?;
+        let open = Segment::of(&mut order.open)?;
         let segments = self.slices.iter().flat_map(|slice| &slice.segments);
         let segments = segments.cloned().chain([Arc::new(open)]);
         self.waiting.push_back(Snapshot {
@@ -200,18 +190,27 @@ impl Memory {
 }
 
 impl Sink for Memory {
-    fn take(&mut self, message: Message) -> Result<()> {
-        match message {
-            Message::Batch(batch) => self.batch(*batch)?,
-            Message::Slice(begin) => {
+    fn batch(&mut self, batch: &mut Batch) -> Result<()> {
+        self.namer.send(std::mem::take(&mut batch.code));
+        let segment = Arc::new(Segment::of(batch)?);
+        if let Some(slice) = self.slices.back_mut() {
+            slice.append(&segment);
+        }
+        self.forget();
+        Ok(())
+    }
+
+    fn take(&mut self, order: Order) -> Result<()> {
+        match order {
+            Order::Slice(mut begin) => {
                 self.needed_ns = begin.needed_ns;
-                let slice = Slice::begin(begin.start, Segment::of(begin.state)?);
+                let slice = Slice::begin(begin.start, Segment::of(&mut begin.state)?);
                 self.slices.push_back(slice);
                 self.forget();
             }
-            Message::Dump(order) => self.snapshot(*order)?,
+            Order::Dump(order) => self.snapshot(*order)?,
             // Only a recording in files is told so.
-            Message::Next(_) => {}
+            Order::Next(_) => {}
         }
         Ok(())
     }

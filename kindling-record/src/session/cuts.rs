@@ -3,8 +3,8 @@
 use anyhow::Result;
 use kindling_format::header::Moment;
 
-use super::{ROUND, SEGMENT_ROWS, Session, Way};
-use crate::{clocks, encoder::Message, flight::SliceStart, sources::MAPPINGS};
+use super::{ROUND, Session, Way};
+use crate::{clocks, encoder::Order, flight::SliceStart, sources::MAPPINGS};
 
 impl Session<'_, '_> {
     pub(super) fn is_file_or_slice_due(&self, now_ns: i64) -> bool {
@@ -36,20 +36,20 @@ impl Session<'_, '_> {
                 let next = parts.next(now, self.encoder.written_bytes())?;
                 self.account.next_part();
                 self.drain.borrow_mut().repeat(now);
-                Ok(self.encoder.tell(Message::Next(Box::new((summary, next)))))
+                Ok(self.encoder.tell(Order::Next(Box::new((summary, next)))))
             }
             Way::Flight(flight) => {
                 let needed_ns = flight.begin_slice(now.monotonic_ns);
                 let mut drain = self.drain.borrow_mut();
                 drain.repeat(now);
-                let state = std::mem::take(&mut drain.batch);
+                let state = *std::mem::take(&mut drain.batch);
                 drop(drain);
                 let slice = SliceStart {
                     needed_ns,
                     start: now,
                     state,
                 };
-                Ok(self.encoder.tell(Message::Slice(Box::new(slice))))
+                Ok(self.encoder.tell(Order::Slice(Box::new(slice))))
             }
         }
     }
@@ -99,7 +99,7 @@ impl Session<'_, '_> {
         let order = flight.order(end, exit_status, open);
         let is_open = self.cut();
         Ok(match order {
-            Some(order) => is_open && self.encoder.tell(Message::Dump(Box::new(order))),
+            Some(order) => is_open && self.encoder.tell(Order::Dump(Box::new(order))),
             None => is_open,
         })
     }
@@ -112,9 +112,9 @@ impl Session<'_, '_> {
             return true;
         }
         drain.batch.cut_at = Some(clocks::now());
-        let batch = std::mem::take(&mut drain.batch);
+        let batch = std::mem::replace(&mut drain.batch, self.encoder.spare());
         drop(drain);
-        self.encoder.send(batch)
+        self.encoder.batch(batch)
     }
 
     fn take_mappings(&mut self) {
@@ -148,7 +148,7 @@ impl Session<'_, '_> {
     }
 
     pub(super) fn cut_if_full(&mut self) -> bool {
-        let is_full = self.drain.borrow().batch.longest() >= SEGMENT_ROWS;
+        let is_full = self.drain.borrow().batch.is_full();
         !is_full || self.cut()
     }
 }

@@ -46,8 +46,6 @@ const IDLE: Duration = Duration::from_millis(20);
 const ROUND: usize = 16_384;
 /// How often the clocks are compared.
 const CLOCK_INTERVAL_NS: i64 = 60_000_000_000;
-/// A segment is cut when a table has this many rows, or after the flush interval.
-const SEGMENT_ROWS: usize = 65_536;
 
 /// What a recording came to.
 #[derive(Debug)]
@@ -179,7 +177,7 @@ impl Session<'_, '_> {
             false => {}
         }
         let is_due = now - self.last_cut_ns >= self.config.flush.as_nanos() as i64;
-        if is_due || self.drain.borrow().batch.longest() >= SEGMENT_ROWS {
+        if is_due || self.drain.borrow().batch.is_full() {
             self.last_cut_ns = now;
             return Ok(self.cut());
         }

@@ -87,8 +87,8 @@ macro_rules! tables {
             ) -> Result<(), FormatError> {
                 type Job = Box<dyn FnOnce() -> Result<EncodedMember, FormatError> + Send>;
                 let jobs: Vec<Job> = vec![$({
-                    let columns = self.$row;
-                    Box::new(move || schema::$row::encode_with(columns, effort))
+                    let mut columns = self.$row;
+                    Box::new(move || schema::$row::encode_with(&mut columns, effort))
                 }),*];
                 let members: Vec<_> =
                     pool.install(|| jobs.into_par_iter().map(|encode| encode()).collect());
