@@ -14,8 +14,9 @@ use std::{
 /// can mark it and misses nothing of it.
 pub(crate) struct HeldCommand {
     pid: u32,
-    gate: PipeWriter,
-    spawn: JoinHandle<io::Result<Child>>,
+    /// Both are gone once it was released.
+    gate: Option<PipeWriter>,
+    spawn: Option<JoinHandle<io::Result<Child>>>,
 }
 
 impl HeldCommand {
@@ -41,8 +42,8 @@ impl HeldCommand {
         pid_reader.read_exact(&mut pid)?;
         Ok(Self {
             pid: u32::from_ne_bytes(pid),
-            gate,
-            spawn,
+            gate: Some(gate),
+            spawn: Some(spawn),
         })
     }
 
@@ -56,15 +57,28 @@ impl HeldCommand {
     /// # Errors
     /// If the program cannot be executed.
     pub(crate) fn release(mut self) -> io::Result<RunningCommand> {
-        self.gate.write_all(&[1])?;
-        let child = self
-            .spawn
+        let (Some(mut gate), Some(spawn)) = (self.gate.take(), self.spawn.take()) else {
+            return Err(io::Error::other("the command was released before"));
+        };
+        gate.write_all(&[1])?;
+        let child = spawn
             .join()
             .map_err(|_| io::Error::other("the thread that started the command failed"))??;
         Ok(RunningCommand {
             child,
             status: None,
         })
+    }
+}
+
+impl Drop for HeldCommand {
+    /// Lets the process that waits give up, and waits until it has said so: it would complain if nobody
+    /// were there to hear it.
+    fn drop(&mut self) {
+        drop(self.gate.take());
+        if let Some(spawn) = self.spawn.take() {
+            let _ = spawn.join();
+        }
     }
 }
 
@@ -140,8 +154,9 @@ mod tests {
     #[test]
     fn a_command_that_is_never_released_does_not_stay() {
         let held = HeldCommand::start(&["true".into()]).unwrap();
-        drop(held.gate);
-        assert!(held.spawn.join().unwrap().is_err());
+        let process = format!("/proc/{}", held.pid());
+        drop(held);
+        assert!(!std::path::Path::new(&process).exists());
     }
 
     #[test]
