@@ -16,7 +16,7 @@ export PACKAGES := -p kindling-format -p kindling-replay
 endif
 BUILD := --release --locked $(PACKAGES)
 
-.PHONY: help setup build demo test lint man samples bench soak fuzz
+.PHONY: help setup build demo test lint man samples bench soak kernels fuzz
 
 help:
 	@echo 'make demo     record the demo workload, or take a sample, and replay it (needs root to record)'
@@ -26,6 +26,7 @@ help:
 	@echo 'make samples  record the captures of samples/ anew'
 	@echo 'make bench    what recording and replaying cost, measured here'
 	@echo 'make soak     five minutes of Redis at full load, recorded, and judged (SOAK_SECONDS=300)'
+	@echo 'make kernels  record on other kernels, each booted in an emulator, and count (needs qemu-system-x86)'
 	@echo 'make fuzz     damaged captures against every command (FUZZ_SECONDS=60)'
 
 setup:
@@ -60,6 +61,9 @@ bench: build
 
 soak: build
 	@scripts/soak.sh $(or $(SOAK_SECONDS),300)
+
+kernels: build
+	@scripts/kernels/run.sh
 
 fuzz: build
 	@scripts/fuzz.py --seconds $(or $(FUZZ_SECONDS),60)

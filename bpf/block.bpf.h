@@ -6,8 +6,14 @@
 /* REQ_OP_MASK in <linux/blk_types.h> */
 #define REQUEST_OPERATION 0xff
 
-SEC("tp_btf/block_io_start")
-int MEASURED_PROG(block_io_start, struct request *request)
+/* Linux 6.5 and newer tell the two ends of a request. Before, it begins where it is first queued or
+ * issued, and ends with the completion of its last part. */
+static __always_inline bool has_io_ends(void)
+{
+	return bpf_core_type_exists(btf_trace_block_io_done);
+}
+
+static __always_inline int begin_request(struct request *request)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	u64 key = (u64)request;
@@ -28,38 +34,7 @@ int MEASURED_PROG(block_io_start, struct request *request)
 	return 0;
 }
 
-SEC("tp_btf/block_rq_issue")
-int MEASURED_PROG(block_rq_issue, struct request *request)
-{
-	u64 key = (u64)request;
-	struct block_request *known = bpf_map_lookup_elem(&block_requests, &key);
-
-	if (!known)
-		return 0;
-	known->issue_ts = bpf_ktime_get_ns();
-	/* Others may have been merged into it while it waited. */
-	known->bytes = BPF_CORE_READ(request, __data_len);
-	known->sector = BPF_CORE_READ(request, __sector);
-	return 0;
-}
-
-/* Comes before block_io_done, and once for each part that is completed by itself. */
-SEC("tp_btf/block_rq_complete")
-int MEASURED_PROG(block_rq_complete, struct request *request, u8 status)
-{
-	u64 key = (u64)request;
-	struct block_request *known;
-
-	if (!status)
-		return 0;
-	known = bpf_map_lookup_elem(&block_requests, &key);
-	if (known)
-		known->status = status;
-	return 0;
-}
-
-SEC("tp_btf/block_io_done")
-int MEASURED_PROG(block_io_done, struct request *request)
+static __always_inline int end_request(struct request *request)
 {
 	u64 key = (u64)request;
 	struct block_request *known = bpf_map_lookup_elem(&block_requests, &key);
@@ -87,6 +62,60 @@ int MEASURED_PROG(block_io_done, struct request *request)
 	}
 	bpf_map_delete_elem(&block_requests, &key);
 	return 0;
+}
+
+SEC("tp_btf/block_io_start")
+int MEASURED_PROG(block_io_start, struct request *request)
+{
+	return begin_request(request);
+}
+
+SEC("tp_btf/block_rq_insert")
+int MEASURED_PROG(block_rq_insert, struct request *request)
+{
+	return begin_request(request);
+}
+
+SEC("tp_btf/block_rq_issue")
+int MEASURED_PROG(block_rq_issue, struct request *request)
+{
+	u64 key = (u64)request;
+	struct block_request *known = bpf_map_lookup_elem(&block_requests, &key);
+
+	if (!known && !has_io_ends()) {
+		begin_request(request);
+		known = bpf_map_lookup_elem(&block_requests, &key);
+	}
+	if (!known)
+		return 0;
+	known->issue_ts = bpf_ktime_get_ns();
+	/* Others may have been merged into it while it waited. */
+	known->bytes = BPF_CORE_READ(request, __data_len);
+	known->sector = BPF_CORE_READ(request, __sector);
+	return 0;
+}
+
+/* Comes before block_io_done, and once for each part that is completed by itself. */
+SEC("tp_btf/block_rq_complete")
+int MEASURED_PROG(block_rq_complete, struct request *request, u8 status, unsigned int bytes)
+{
+	u64 key = (u64)request;
+	struct block_request *known = bpf_map_lookup_elem(&block_requests, &key);
+
+	if (!known)
+		return 0;
+	if (status)
+		known->status = status;
+	/* What is left to be done includes the part that is done now. */
+	if (!has_io_ends() && bytes >= BPF_CORE_READ(request, __data_len))
+		end_request(request);
+	return 0;
+}
+
+SEC("tp_btf/block_io_done")
+int MEASURED_PROG(block_io_done, struct request *request)
+{
+	return end_request(request);
 }
 
 #endif

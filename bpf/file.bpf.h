@@ -195,21 +195,23 @@ __noinline int describe_file(u64 address, u32 id, s32 fd, u32 flags, u32 context
 static __always_inline struct file_state *new_file(u64 key, u64 inode, u16 mode, u32 rdev, s32 fd,
 						   u8 flags, u32 context)
 {
-	struct file_state state = {
-		.inode = inode,
-		.id = __sync_fetch_and_add(&last_file_id, 1) + 1,
-		.mode = mode,
-		.stream = is_stream(mode, rdev) ? STREAM_BOTH : STREAM_NONE,
-	};
+	struct file_state *state = bpf_map_lookup_elem(&new_files, &context);
 
+	if (!state)
+		return NULL;
+	__builtin_memset(state, 0, sizeof(*state));
+	state->inode = inode;
+	state->id = __sync_fetch_and_add(&last_file_id, 1) + 1;
+	state->mode = mode;
+	state->stream = is_stream(mode, rdev) ? STREAM_BOTH : STREAM_NONE;
 	if ((mode & S_IFMT) == S_IFSOCK) {
 		struct sock *sk = sock_of_file((struct file *)key);
 
-		state.ports = sk ? socket_ports(sk) : 0;
+		state->ports = sk ? socket_ports(sk) : 0;
 	}
-	if (describe_file(key, state.id, fd, flags, context))
-		state.stream = STREAM_LOG;
-	bpf_map_update_elem(&files, &key, &state, BPF_ANY);
+	if (describe_file(key, state->id, fd, flags, context))
+		state->stream = STREAM_LOG;
+	bpf_map_update_elem(&files, &key, state, BPF_ANY);
 	return bpf_map_lookup_elem(&files, &key);
 }
 

@@ -56,8 +56,15 @@ static __always_inline void emit_uring(u8 event, struct uring_state *known, u64 
 	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 }
 
-SEC("tp_btf/io_uring_submit_req")
-int MEASURED_PROG(io_uring_submit_req, struct io_kiocb *request)
+/* 32 bits before Linux 6.10. */
+static __always_inline u64 flags_of_request(struct io_kiocb *request)
+{
+	u64 flags = BPF_CORE_READ(request, flags);
+
+	return bpf_core_field_size(request->flags) == sizeof(u32) ? (u32)flags : flags;
+}
+
+static __always_inline int submit(struct io_kiocb *request)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct thread_state *thread = state_of(task);
@@ -79,7 +86,33 @@ int MEASURED_PROG(io_uring_submit_req, struct io_kiocb *request)
 	}
 	emit_uring(KD_URING_SUBMIT, known, BPF_CORE_READ(request, cqe.user_data),
 		   BPF_CORE_READ(request, opcode), file_of_request(request, thread), 0,
-		   BPF_CORE_READ(request, flags));
+		   flags_of_request(request));
+	return 0;
+}
+
+SEC("tp_btf/io_uring_submit_req")
+int MEASURED_PROG(io_uring_submit_req, struct io_kiocb *request)
+{
+	return submit(request);
+}
+
+/* Its name before Linux 6.3. */
+SEC("tp_btf/io_uring_submit_sqe")
+int MEASURED_PROG(io_uring_submit_sqe, struct io_kiocb *request)
+{
+	return submit(request);
+}
+
+static __always_inline int complete(u64 ring, struct io_kiocb *request, u64 user_data, s32 res,
+				    u32 flags)
+{
+	/* Some operations complete more than once; then there may be no request any more. */
+	u8 opcode = request ? BPF_CORE_READ(request, opcode) : KD_NO_OPCODE;
+	struct uring_state *known = bpf_map_lookup_elem(&urings, &ring);
+
+	if (stopped || !known)
+		return 0;
+	emit_uring(KD_URING_COMPLETE, known, user_data, opcode, 0, res, flags);
 	return 0;
 }
 
@@ -87,16 +120,16 @@ SEC("tp_btf/io_uring_complete")
 int MEASURED_PROG(io_uring_complete, struct io_ring_ctx *ring, struct io_kiocb *request,
 	     struct io_uring_cqe *cqe)
 {
-	/* Some operations complete more than once; then there may be no request any more. */
-	u8 opcode = request ? BPF_CORE_READ(request, opcode) : KD_NO_OPCODE;
-	u64 context = (u64)ring;
-	struct uring_state *known = bpf_map_lookup_elem(&urings, &context);
+	return complete((u64)ring, request, BPF_CORE_READ(cqe, user_data), BPF_CORE_READ(cqe, res),
+			BPF_CORE_READ(cqe, flags));
+}
 
-	if (stopped || !known)
-		return 0;
-	emit_uring(KD_URING_COMPLETE, known, BPF_CORE_READ(cqe, user_data), opcode, 0,
-		   BPF_CORE_READ(cqe, res), BPF_CORE_READ(cqe, flags));
-	return 0;
+/* As it was when the tracepoint had the completion's values, not the entry with them. */
+SEC("tp_btf/io_uring_complete")
+int MEASURED_PROG(io_uring_complete_values, void *ring, struct io_kiocb *request, u64 user_data,
+	     int res, unsigned int flags)
+{
+	return complete((u64)ring, request, user_data, res, flags);
 }
 
 #endif

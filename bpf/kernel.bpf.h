@@ -377,6 +377,9 @@ struct linux_binprm {
 	const char *filename;
 };
 
+/* What the kernel's BTF has for a tracepoint that exists. */
+typedef void (*btf_trace_block_io_done)(void *, struct request *);
+
 struct bpf_iter_meta;
 
 struct bpf_iter__task {

@@ -317,6 +317,15 @@ struct {
 	__type(value, struct sample_scratch);
 } sample_scratch SEC(".maps");
 
+/* A file that is about to be put into `files`; on the stack it would be in the way of the kernels that allow
+ * 512 bytes for a program and all that it calls. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SCRATCHES);
+	__type(key, u32);
+	__type(value, struct file_state);
+} new_files SEC(".maps");
+
 struct text_scratch {
 	union {
 		struct kd_task task;

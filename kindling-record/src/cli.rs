@@ -63,6 +63,9 @@ pub(crate) enum Command {
         /// How to print it.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
+        /// Print on standard error what the kernel says of each program that it refuses.
+        #[arg(short, long)]
+        verbose: bool,
     },
     /// Have a recorder that runs with --flight write what it has in memory, and print the file's name.
     Dump {

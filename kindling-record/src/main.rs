@@ -44,6 +44,7 @@ mod target;
 mod tcp;
 mod tls;
 mod tls_library;
+mod tracepoints;
 mod trigger;
 mod unwind;
 
@@ -55,6 +56,7 @@ use std::{
 
 use clap::Parser;
 use kindling_format::FormatError;
+use libbpf_rs::PrintLevel;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use crate::{
@@ -72,7 +74,12 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     libbpf_rs::set_print(None);
     let outcome = match &cli.command {
-        Some(Command::Doctor { format }) => {
+        Some(Command::Doctor { format, verbose }) => {
+            if *verbose {
+                libbpf_rs::set_print(Some((PrintLevel::Warn, |_, text| {
+                    let _ = io::stderr().write_all(text.as_bytes());
+                })));
+            }
             doctor::run(*format, &mut io::stdout().lock()).map(|can_record| !can_record)
         }
         Some(Command::Dump { pid }) => ask_for_dump(*pid).map(|()| false),

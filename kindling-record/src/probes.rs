@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use kindling_format::syscalls;
 use libbpf_rs::{
-    Iter, Link, MapCore, MapFlags, MapHandle, MapType, OpenObject, UprobeMultiOpts,
+    ErrorKind, Iter, Link, MapCore, MapFlags, MapHandle, MapType, OpenObject, UprobeMultiOpts,
     skel::{OpenSkel, Skel, SkelBuilder},
 };
 use perf_event::{Builder, Counter, events::Software};
@@ -22,9 +22,10 @@ use crate::{
     io_uring,
     raw::{KD_COMPAT, Kind},
     skeleton::{KindlingSkel, KindlingSkelBuilder, OpenKindlingSkel},
-    sources::{Missing, PROGRAMS, SAMPLES, SourceSpec, TLS},
+    sources::{self, Missing, PROGRAMS, SAMPLES, SourceSpec, TLS},
     spec,
     tls_library::{self, TlsFunction},
+    tracepoints::Tracepoints,
 };
 
 /// `PHASE_END` in `maps.bpf.h`.
@@ -60,6 +61,9 @@ pub(crate) enum TargetKind {
     Held = 2,
 }
 
+/// What programs are chosen and set up for.
+type Host<'a> = (&'a Tracepoints, &'a Cpus);
+
 /// What loading gave: the probes, and for each source whether it is there.
 pub(crate) type Attached = Vec<(SourceSpec, Result<(), Missing>)>;
 
@@ -80,16 +84,18 @@ impl<'obj> Probes<'obj> {
             .filter(|source| config.takes_plaintext() || source.name != TLS)
             .collect();
         let [first, second] = objects;
-        let (loaded, missing) = match load(first, &wanted, config, cpus) {
+        let kernel = sources::tracepoints();
+        let host = (&kernel, cpus);
+        let (loaded, missing) = match load(first, &wanted, config, host) {
             Ok(loaded) => (loaded, Vec::new()),
             Err(_) => {
-                let missing = unloadable(&wanted, config, cpus);
+                let missing = unloadable(&wanted, config, host);
                 if let Some((source, missing)) = missing.iter().find(|(source, _)| source.required)
                 {
                     return Err(anyhow!("cannot record {}: {missing}", source.name));
                 }
                 let loadable = without(&wanted, &missing);
-                let loaded = load(second, &loadable, config, cpus)
+                let loaded = load(second, &loadable, config, host)
                     .map_err(|missing| anyhow!("cannot load the BPF programs: {missing}"))?;
                 (loaded, missing)
             }
@@ -111,7 +117,7 @@ impl<'obj> Probes<'obj> {
             .map(|(source, missing)| (source, Err(missing)))
             .collect();
         for source in loadable {
-            let outcome = probes.attach_source(&source, config, cpus);
+            let outcome = probes.attach_source(&source, config, host);
             if let (Err(missing), true) = (&outcome, source.required) {
                 return Err(anyhow!("cannot record {}: {missing}", source.name));
             }
@@ -124,7 +130,7 @@ impl<'obj> Probes<'obj> {
         &mut self,
         source: &SourceSpec,
         config: &RecordConfig,
-        cpus: &Cpus,
+        (kernel, cpus): Host<'_>,
     ) -> Result<(), Missing> {
         if source.name == SAMPLES {
             return self.attach_samples(config.sample_hz, cpus);
@@ -133,7 +139,7 @@ impl<'obj> Probes<'obj> {
             return self.try_tls();
         }
         let mut links = Vec::new();
-        for name in source.programs {
+        for name in source.programs(kernel) {
             let link = attach_program(&self.skeleton, name)?;
             if *name == "iter_tasks" {
                 self.iterator = Some(link);
@@ -202,7 +208,14 @@ impl<'obj> Probes<'obj> {
             let program = programs.next().ok_or_else(|| no_program(program))?;
             program
                 .attach_uprobe_multi_with_opts(pid, path, "", options)
-                .map_err(explain)
+                .map_err(|error| match error.kind() {
+                    ErrorKind::InvalidInput => Missing {
+                        why: error.to_string(),
+                        remedy: "this kernel cannot probe several functions at once; Linux 6.6 or newer can"
+                            .to_owned(),
+                    },
+                    _ => explain(error),
+                })
         };
         // What returns must have been entered.
         Ok([attach("tls_return", true)?, attach("tls_enter", false)?])
@@ -417,15 +430,16 @@ fn increases(last: &mut [[u64; 16]], now: &[[u64; 16]]) -> Vec<(u16, Kind, u64)>
 
 /// Tells for each source whether this host can record it, by trying.
 pub(crate) fn diagnose(config: &RecordConfig, cpus: &Cpus) -> Attached {
+    let kernel = sources::tracepoints();
     PROGRAMS
         .into_iter()
-        .map(|source| (source, try_source(&source, config, cpus)))
+        .map(|source| (source, try_source(&source, config, (&kernel, cpus))))
         .collect()
 }
 
-fn try_source(source: &SourceSpec, config: &RecordConfig, cpus: &Cpus) -> Result<(), Missing> {
+fn try_source(source: &SourceSpec, config: &RecordConfig, host: Host<'_>) -> Result<(), Missing> {
     let mut object = MaybeUninit::uninit();
-    let (skeleton, rings) = load(&mut object, &[*source], config, cpus)?;
+    let (skeleton, rings) = load(&mut object, &[*source], config, host)?;
     let mut probes = Probes {
         skeleton,
         rings,
@@ -436,7 +450,7 @@ fn try_source(source: &SourceSpec, config: &RecordConfig, cpus: &Cpus) -> Result
         last_shed: Vec::new(),
         joined: 0,
     };
-    probes.attach_source(source, config, cpus)
+    probes.attach_source(source, config, host)
 }
 
 fn without(wanted: &[SourceSpec], missing: &[(SourceSpec, Missing)]) -> Vec<SourceSpec> {
@@ -448,13 +462,13 @@ fn without(wanted: &[SourceSpec], missing: &[(SourceSpec, Missing)]) -> Vec<Sour
 fn unloadable(
     wanted: &[SourceSpec],
     config: &RecordConfig,
-    cpus: &Cpus,
+    host: Host<'_>,
 ) -> Vec<(SourceSpec, Missing)> {
     let tried = wanted.iter().map(|source| {
         let mut object = MaybeUninit::uninit();
         (
             *source,
-            load(&mut object, &[*source], config, cpus).map(drop),
+            load(&mut object, &[*source], config, host).map(drop),
         )
     });
     tried
@@ -466,7 +480,7 @@ fn load<'obj>(
     object: &'obj mut MaybeUninit<OpenObject>,
     sources: &[SourceSpec],
     config: &RecordConfig,
-    cpus: &Cpus,
+    (kernel, cpus): Host<'_>,
 ) -> Result<(KindlingSkel<'obj>, Vec<MapHandle>), Missing> {
     let mut open = KindlingSkelBuilder::default()
         .open(object)
@@ -475,7 +489,7 @@ fn load<'obj>(
         let name = program.name().to_string_lossy().into_owned();
         let wanted = sources
             .iter()
-            .any(|source| source.programs.contains(&name.as_str()));
+            .any(|source| source.programs(kernel).contains(&name.as_str()));
         program.set_autoload(wanted);
     }
     configure(&mut open, config, cpus);
@@ -579,7 +593,6 @@ fn sampler(cpu: usize, hz: u32) -> std::io::Result<Counter> {
 }
 
 fn explain(error: libbpf_rs::Error) -> Missing {
-    use libbpf_rs::ErrorKind;
     let code = match error.kind() {
         ErrorKind::PermissionDenied => Some(1),
         ErrorKind::NotFound => Some(2),

@@ -1,12 +1,15 @@
 //! The sources of events: which programs each needs, and what is missing without it.
 
+use crate::tracepoints::Tracepoints;
+
 /// A family of BPF programs that loads and attaches by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SourceSpec {
     /// Its name in `doctor`, in warnings and in the capture.
     pub(crate) name: &'static str,
-    /// The programs, by their names in the BPF object.
-    pub(crate) programs: &'static [&'static str],
+    /// The programs, by their names in the BPF object: of several forms the first one that fits the
+    /// kernel's tracepoints.
+    forms: &'static [&'static [&'static str]],
     /// What a capture lacks without it.
     pub(crate) gives: &'static str,
     /// Whether recording makes no sense without it.
@@ -20,112 +23,119 @@ pub(crate) struct SourceSpec {
 pub(crate) const PROGRAMS: [SourceSpec; 15] = [
     SourceSpec {
         name: "processes",
-        programs: &[
+        forms: &[&[
             "sched_process_fork",
             "sched_process_exec",
             "sched_process_exit",
             "task_rename",
-        ],
+        ]],
         gives: "process and thread lives, following children",
         required: true,
         optional: false,
     },
     SourceSpec {
         name: "tasks",
-        programs: &["iter_tasks"],
+        forms: &[&["iter_tasks"]],
         gives: "the threads that exist when recording begins and ends",
         required: true,
         optional: false,
     },
     SourceSpec {
         name: "cgroups",
-        programs: &["cgroup_attach_task", "cgroup_mkdir"],
+        forms: &[&["cgroup_attach_task", "cgroup_mkdir"]],
         gives: "processes that are moved into a cgroup of the target, and containers that start",
         required: false,
         optional: false,
     },
     SourceSpec {
         name: "syscalls",
-        programs: &["sys_enter", "sys_exit"],
+        forms: &[&["sys_enter", "sys_exit"]],
         gives: "syscalls, files, payloads",
         required: false,
         optional: false,
     },
     SourceSpec {
         name: TLS,
-        programs: &["tls_enter", "tls_return"],
+        forms: &[&["tls_enter", "tls_return"]],
         gives: "plaintext of OpenSSL and GnuTLS",
         required: false,
         optional: false,
     },
     SourceSpec {
         name: "io_uring",
-        programs: &["io_uring_submit_req", "io_uring_complete"],
+        forms: &[
+            &["io_uring_submit_req", "io_uring_complete"],
+            &["io_uring_submit_req", "io_uring_complete_values"],
+            &["io_uring_submit_sqe", "io_uring_complete_values"],
+        ],
         gives: "what goes through an io_uring",
         required: false,
         optional: false,
     },
     SourceSpec {
         name: "tcp",
-        programs: &[
+        forms: &[&[
             "inet_sock_set_state",
             "tcp_retransmit_skb",
             "tcp_send_reset",
             "tcp_receive_reset",
-        ],
+        ]],
         gives: "states, retransmissions and resets of TCP connections",
         required: false,
         optional: false,
     },
     SourceSpec {
         name: "tcp_rtt",
-        programs: &["tcp_probe"],
+        forms: &[&["tcp_probe"]],
         gives: "round-trip times of TCP connections while they last",
         required: false,
         optional: false,
     },
     SourceSpec {
         name: "switches",
-        programs: &["sched_switch"],
+        forms: &[&["sched_switch"]],
         gives: "on-CPU and off-CPU time, off-CPU stacks",
         required: false,
         optional: false,
     },
     SourceSpec {
         name: "wakeups",
-        programs: &["sched_waking", "sched_wakeup_new"],
+        forms: &[&["sched_waking", "sched_wakeup_new"]],
         gives: "who woke whom, run-queue latency",
         required: false,
         optional: false,
     },
     SourceSpec {
         name: "interrupts",
-        programs: &[
+        forms: &[&[
             "irq_handler_entry",
             "irq_handler_exit",
             "hrtimer_expire_entry",
             "hrtimer_expire_exit",
             "timer_expire_entry",
             "timer_expire_exit",
-        ],
+        ]],
         gives: "whether a wakeup came from an interrupt",
         required: false,
         optional: false,
     },
     SourceSpec {
         name: "migrations",
-        programs: &["sched_migrate_task"],
+        forms: &[&["sched_migrate_task"]],
         gives: "when threads are moved to another CPU (--events +migrations)",
         required: false,
         optional: true,
     },
     SourceSpec {
         name: "block",
-        programs: &[
-            "block_io_start",
-            "block_rq_issue",
-            "block_rq_complete",
-            "block_io_done",
+        forms: &[
+            &[
+                "block_io_start",
+                "block_rq_issue",
+                "block_rq_complete",
+                "block_io_done",
+            ],
+            &["block_rq_insert", "block_rq_issue", "block_rq_complete"],
         ],
         gives: "requests to disks (--events +block)",
         required: false,
@@ -133,18 +143,32 @@ pub(crate) const PROGRAMS: [SourceSpec; 15] = [
     },
     SourceSpec {
         name: "faults",
-        programs: &["page_fault_user", "page_fault_kernel"],
+        forms: &[&["page_fault_user", "page_fault_kernel"]],
         gives: "page faults (--events +faults)",
         required: false,
         optional: true,
     },
     SourceSpec {
         name: SAMPLES,
-        programs: &["sample"],
+        forms: &[&["sample"]],
         gives: "on-CPU stack samples",
         required: false,
         optional: false,
     },
+];
+
+/// Programs that not every kernel has the tracepoint for, or not in this form: its name, and how many
+/// arguments it has.
+const TRACEPOINTS: [(&str, &str, usize); 6] = [
+    // Linux 6.3
+    ("io_uring_submit_req", "io_uring_submit_req", 1),
+    ("io_uring_submit_sqe", "io_uring_submit_sqe", 2),
+    // Linux 6.16
+    ("io_uring_complete", "io_uring_complete", 3),
+    ("io_uring_complete_values", "io_uring_complete", 7),
+    // Linux 6.5
+    ("block_io_start", "block_io_start", 1),
+    ("block_io_done", "block_io_done", 1),
 ];
 
 /// The name of the source of plaintext.
@@ -182,7 +206,27 @@ pub(crate) fn parse_events(text: &str) -> Result<EventChoice, String> {
     Ok(EventChoice { name, wanted })
 }
 
+/// The tracepoints of this kernel that tell which form of a source fits.
+pub(crate) fn tracepoints() -> Tracepoints {
+    Tracepoints::of_kernel(TRACEPOINTS.iter().map(|(_, tracepoint, _)| *tracepoint))
+}
+
 impl SourceSpec {
+    /// The programs for this kernel.
+    pub(crate) fn programs(&self, kernel: &Tracepoints) -> &'static [&'static str] {
+        let fits = |program: &&str| {
+            let mut known = TRACEPOINTS.iter().filter(|(name, ..)| name == program);
+            known.all(|(_, tracepoint, arguments)| kernel.arguments(tracepoint) == Some(*arguments))
+        };
+        let mut fitting = self.forms.iter().filter(|form| form.iter().all(fits));
+        // If none fits, the kernel says why when the first is loaded.
+        fitting
+            .next()
+            .or(self.forms.first())
+            .copied()
+            .unwrap_or_default()
+    }
+
     /// Whether it is recorded with these choices; the last one about it counts.
     pub(crate) fn is_chosen(&self, choices: &[EventChoice]) -> bool {
         let choice = choices.iter().rfind(|choice| choice.name == self.name);
@@ -206,7 +250,7 @@ impl Missing {
         let remedy = match os_error {
             Some(1 | 13) => "run as root, or give CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE",
             Some(2 | 3 | 22) => {
-                "this kernel has no such event, or no BTF (CONFIG_DEBUG_INFO_BTF); Linux 5.18 or newer is needed"
+                "this kernel has no such event, or no BTF (CONFIG_DEBUG_INFO_BTF); Linux 6.1 or newer is needed"
             }
             Some(38 | 95) => "this kernel was built without it",
             Some(7 | 12) => "there was not enough memory; use a smaller --buffer",
@@ -236,6 +280,34 @@ mod tests {
             .collect();
         let sources = PROGRAMS.iter().filter(|source| source.is_chosen(&choices));
         sources.map(|source| source.name).collect()
+    }
+
+    #[test]
+    fn programs_fit_the_tracepoints_of_the_kernel() {
+        let programs = |name: &str, kernel: &[(&'static str, usize)]| {
+            let source = PROGRAMS.iter().find(|source| source.name == name).unwrap();
+            source.programs(&kernel.iter().copied().collect())
+        };
+        let old = [("io_uring_submit_sqe", 2), ("io_uring_complete", 7)];
+        let between = [("io_uring_submit_req", 1), ("io_uring_complete", 7)];
+        let new = [("io_uring_submit_req", 1), ("io_uring_complete", 3)];
+        assert_eq!(
+            programs("io_uring", &old),
+            ["io_uring_submit_sqe", "io_uring_complete_values"]
+        );
+        assert_eq!(
+            programs("io_uring", &between),
+            ["io_uring_submit_req", "io_uring_complete_values"]
+        );
+        assert_eq!(
+            programs("io_uring", &new),
+            ["io_uring_submit_req", "io_uring_complete"]
+        );
+        assert_eq!(programs("io_uring", &[]), programs("io_uring", &new));
+        assert!(programs("block", &[]).contains(&"block_rq_insert"));
+        let ends = [("block_io_start", 1), ("block_io_done", 1)];
+        assert!(programs("block", &ends).contains(&"block_io_done"));
+        assert_eq!(programs("switches", &[]), ["sched_switch"]);
     }
 
     #[test]
