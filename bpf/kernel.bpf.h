@@ -71,6 +71,7 @@ enum { BPF_RB_AVAIL_DATA = 0 };
 #define TCP_LISTEN 10
 #define TCP_NEW_SYN_RECV 12
 #define MSG_PEEK 2
+#define EPOLL_CTL_ADD 1
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 

@@ -201,7 +201,8 @@ struct kd_file {
 	u8 remote_addr[16];
 };
 
-enum { KD_TRUNCATED = 1, KD_SOCKADDR = 2 };
+/* KD_BYTES: neither a path nor an address, but what the call left or took in its own layout. */
+enum { KD_TRUNCATED = 1, KD_SOCKADDR = 2, KD_BYTES = 4 };
 
 /* Followed by `len` bytes. head.ts is that of the syscall. */
 struct kd_arg {
@@ -328,6 +329,15 @@ enum kd_transfer {
 	KD_SENDMMSG = 11,
 };
 
+/* What tells which descriptors a call watches or found ready. */
+enum kd_readiness {
+	KD_NO_READINESS = 0,
+	KD_POLL = 1, /* struct pollfd array in arg0, count in arg1 */
+	KD_SELECT = 2, /* fd_sets in arg1, arg2 and arg3, of as many bits as arg0 says */
+	KD_EPOLL_WAIT = 3, /* struct epoll_event array in arg1; returns how many */
+	KD_EPOLL_CTL = 4, /* struct epoll_event in arg3 */
+};
+
 /* What a function of a TLS library does: the cookie of the probe on it. The session is its first
  * argument, and but for the last three the buffer its second and the buffer's size its third. */
 enum kd_tls_function {
@@ -350,7 +360,8 @@ struct kd_syscall_spec {
 	u8 paths; /* bit per argument that is a path */
 	u8 sockaddr; /* 1 + argument that is a socket address; its length is the next one */
 	u8 peek; /* 1 + argument that holds the flags of a call that can look without taking */
-	u8 pad[2];
+	u8 readiness; /* enum kd_readiness */
+	u8 pad;
 };
 
 #endif

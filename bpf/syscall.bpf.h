@@ -45,78 +45,6 @@ static __always_inline void emit_syscall(struct syscall_exit *exit, u8 flags)
 	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 }
 
-/* Sends what an argument points to: a path, or a socket address. */
-static __always_inline void emit_arg(struct syscall_exit *exit, u32 arg, u64 pointer, u32 size,
-				     bool is_path)
-{
-	struct text_scratch *scratch = text_of(SCRATCH_TASK);
-	struct kd_arg *record;
-	u8 flags = 0;
-	long len;
-
-	if (!scratch || !pointer)
-		return;
-	record = &scratch->arg;
-	if (is_path) {
-		len = bpf_probe_read_user_str(record + 1, KD_ARG_MAX, (void *)pointer);
-		if (len <= 0)
-			return;
-		if (len == KD_ARG_MAX)
-			flags = KD_TRUNCATED;
-		len -= 1;
-	} else {
-		flags = KD_SOCKADDR;
-		len = size > 128 ? 128 : size;
-		if (bpf_probe_read_user(record + 1, BOUNDED(len, 255), (void *)pointer))
-			return;
-	}
-	fill_head(&record->head, exit->ts, exit->tid, exit->cpu, KD_ARG, flags);
-	record->pid = exit->pid;
-	record->arg = arg;
-	record->len = len;
-	send(&record->head, sizeof(*record) + BOUNDED(len, KD_ARG_MAX - 1));
-}
-
-static __always_inline void emit_args(struct syscall_exit *exit, u16 nr)
-{
-	u8 paths = cfg_syscalls[nr].paths;
-	u8 sockaddr = cfg_syscalls[nr].sockaddr;
-
-	for (u32 arg = 0; arg < 4; arg++)
-		if (paths & (1 << arg))
-			emit_arg(exit, arg, exit->thread->args[arg], 0, true);
-	if (sockaddr == 2)
-		emit_arg(exit, 1, exit->thread->args[1], exit->thread->args[2], false);
-	else if (sockaddr == 5)
-		emit_arg(exit, 4, exit->thread->args[4], exit->thread->args[5], false);
-}
-
-/* Sends the address that a message goes to or comes from; of several messages that of the first. */
-static __noinline int emit_message_name(struct syscall_exit *exit)
-{
-	struct user_msghdr header;
-
-	if (!exit || !exit->thread)
-		return 0;
-	if (bpf_probe_read_user(&header, sizeof(header), (void *)exit->thread->args[1]))
-		return 0;
-	if (header.name && header.namelen)
-		emit_arg(exit, 1, header.name, header.namelen, false);
-	return 0;
-}
-
-static __always_inline bool has_message_name(struct syscall_exit *exit, u16 nr)
-{
-	u8 transfer = cfg_syscalls[nr].transfer;
-
-	/* Headers of 32-bit programs are laid out otherwise. */
-	if (nr & KD_COMPAT)
-		return false;
-	if (transfer == KD_SENDMSG || transfer == KD_SENDMMSG)
-		return true;
-	return (transfer == KD_RECVMSG || transfer == KD_RECVMMSG) && exit->ret > 0;
-}
-
 /* What a descriptor refers to changed: opened, closed, bound, connected. */
 static __always_inline void follow_files(struct syscall_exit *exit, struct task_struct *task,
 					 u16 nr)
@@ -177,6 +105,7 @@ int MEASURED_PROG(sys_enter, struct pt_regs *regs, long nr)
 	thread->file_id = 0;
 	thread->stream = 0;
 	thread->executed = 0;
+	thread->blocked = 0;
 	flags = cfg_syscalls[nr].flags;
 	if (flags & KD_HAS_FILE) {
 		u64 file = file_of_fd(task, fd);
@@ -225,10 +154,7 @@ int MEASURED_PROG(sys_exit, struct pt_regs *regs, long ret)
 	nr = thread->nr & (KD_SYSCALLS - 1);
 	follow_files(&exit, task, nr);
 	emit_syscall(&exit, 0);
-	if ((cfg_syscalls[nr].paths | cfg_syscalls[nr].sockaddr) && !thread->executed)
-		emit_args(&exit, nr);
-	if (has_message_name(&exit, nr))
-		emit_message_name(&exit);
+	emit_args(&exit, nr);
 	if (cfg_payloads)
 		emit_transfer(&exit, nr);
 	return 0;

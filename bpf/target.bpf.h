@@ -80,6 +80,7 @@ static __always_inline u16 syscall_in_flight(struct task_struct *task, struct th
 		state->args[5] = BPF_CORE_READ(regs, r9);
 	}
 	state->nr = nr;
+	state->blocked = 1;
 	if (cfg_syscalls[nr].flags & KD_HAS_FILE) {
 		u64 file = file_of_fd(task, state->args[0]);
 		struct file_slot *slot;

@@ -64,6 +64,14 @@ pub enum ArgKind {
     /// Points to a socket address that the program gives, `struct sockaddr`; its length is the
     /// next argument.
     Sockaddr,
+    /// Points to an array of `struct pollfd`; the next argument says of how many.
+    PollFds,
+    /// Points to a `fd_set`; the first argument says how many of its bits count.
+    FdSet,
+    /// Points to where the kernel writes as many `struct epoll_event` as the call returns.
+    EpollEvents,
+    /// Points to one `struct epoll_event` that the program gives.
+    EpollEvent,
     /// Points to something else, or to where the kernel writes.
     Pointer,
     /// A pointer or a number, as another argument decides.

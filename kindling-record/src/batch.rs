@@ -36,6 +36,7 @@ const WAKEUP_NEW: u8 = 2;
 const KERNEL_MODE: u8 = 1;
 const TRUNCATED: u8 = 1;
 const SOCKADDR: u8 = 2;
+const BYTES: u8 = 4;
 const OUT: u8 = 1;
 const TLS: u8 = 2;
 const TLS_WHOLE: u8 = 4;
@@ -414,6 +415,7 @@ impl Drain {
         let len = usize::from(get!(record, kd_arg, len));
         let mut data = record.rest.get(..len)?.to_vec();
         match &self.paths {
+            Some(_) if flags & BYTES != 0 => {}
             Some(mask) if flags & SOCKADDR != 0 => mask.hide_address(&mut data),
             Some(mask) => mask.hide_argument(&mut data),
             None => {}

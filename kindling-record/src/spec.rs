@@ -38,8 +38,21 @@ fn spec_of(syscall: &SyscallSpec) -> kd_syscall_spec {
         paths: paths.fold(0, |bits, (arg, _)| bits | 1 << arg),
         sockaddr: sockaddr.map_or(0, |arg| arg as u8 + 1),
         peek: peek(syscall.name),
-        pad: [0; 2],
+        readiness: readiness(args),
+        pad: 0,
     }
+}
+
+/// As `enum kd_readiness` in `kindling.h`, which knows where these arguments are.
+fn readiness(args: &[ArgKind]) -> u8 {
+    let of_kind = |kind: &ArgKind| match kind {
+        ArgKind::PollFds => Some(1),
+        ArgKind::FdSet => Some(2),
+        ArgKind::EpollEvents => Some(3),
+        ArgKind::EpollEvent => Some(4),
+        _ => None,
+    };
+    args.iter().find_map(of_kind).unwrap_or(0)
 }
 
 /// One more than the argument that can hold `MSG_PEEK`.
@@ -146,6 +159,8 @@ mod tests {
         assert_eq!((of("sendmmsg").transfer, of("splice").transfer), (11, 8));
         assert_eq!(of("renameat2").paths, 0b1010);
         assert_eq!(of("close").flags, HAS_FILE | CLOSES);
+        let polls = ["poll", "pselect6", "epoll_pwait2", "epoll_ctl", "read"];
+        assert_eq!(polls.map(|name| of(name).readiness), [1, 2, 3, 4, 0]);
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod neighbours;
 mod overhead;
 mod parts;
 mod payloads;
+mod polls;
 mod readers;
 mod samples;
 mod security;

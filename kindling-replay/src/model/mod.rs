@@ -17,6 +17,7 @@ pub mod lock_wait;
 pub mod log_time;
 pub mod loss;
 pub mod occupancy;
+pub mod ready;
 pub mod recent;
 pub mod select;
 pub mod sends;

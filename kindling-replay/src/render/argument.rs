@@ -5,26 +5,30 @@ use kindling_format::{
     syscalls::ArgKind::{self, *},
 };
 
-use crate::render::table::printable;
+use crate::render::{readiness, table::printable};
 
 /// `AT_FDCWD`.
 const AT_FDCWD: i32 = -100;
 /// The most bytes of a path that are shown.
 const PATH_LIMIT: usize = 200;
 
-/// An argument in words; `pointed` is what it points to, if that was recorded.
-pub fn argument(kind: ArgKind, value: u64, pointed: Option<&Argument>) -> String {
+/// An argument of a call of a machine of `arch` in words; `pointed` is what it points to, if that was recorded.
+pub fn argument(kind: ArgKind, value: u64, pointed: Option<&Argument>, arch: &str) -> String {
     // Most numbers are an int in the kernel's hands; its upper half is whatever was there.
     let int = value as i32;
     match (kind, pointed) {
         (Path, Some(data)) => quoted(data),
         (Sockaddr, Some(data)) => sockaddr(&data.data),
+        (PollFds, Some(data)) => readiness::poll_fds(&data.data, data.truncated),
+        (FdSet, Some(data)) => readiness::fd_set(&data.data, data.truncated),
+        (EpollEvents, Some(data)) => readiness::epoll_events(&data.data, arch, data.truncated),
+        (EpollEvent, Some(data)) => readiness::epoll_event(&data.data, arch),
         // Of a message's header the recorder keeps the address.
         (Pointer, Some(data)) => format!("{{msg_name={}}}", sockaddr(&data.data)),
         (DirFd, _) if int == AT_FDCWD => "AT_FDCWD".into(),
         (Fd | DirFd | Pid | Milliseconds, _) => int.to_string(),
-        (Path | Sockaddr | Pointer, _) if value == 0 => "NULL".into(),
-        (Path | Sockaddr | Pointer, _) => format!("{value:#x}"),
+        (kind, _) if points(kind) && value == 0 => "NULL".into(),
+        (kind, _) if points(kind) => format!("{value:#x}"),
         (Address, _) if value < 4096 => value.to_string(),
         (Address, _) => format!("{value:#x}"),
         (Size | Unsigned, _) => value.to_string(),
@@ -35,6 +39,14 @@ pub fn argument(kind: ArgKind, value: u64, pointed: Option<&Argument>) -> String
         (Flags, _) => format!("{value:#x}"),
         (kind, _) => named(kind, value),
     }
+}
+
+/// Whether it is an address, whatever is there.
+fn points(kind: ArgKind) -> bool {
+    matches!(
+        kind,
+        Path | Sockaddr | PollFds | FdSet | EpollEvents | EpollEvent | Pointer
+    )
 }
 
 /// Arguments that are made of named numbers.
@@ -311,11 +323,14 @@ mod tests {
             (EpollOp, 77, "77"),
             (Pointer, 0, "NULL"),
             (Pointer, 0x7fff, "0x7fff"),
+            (PollFds, 0x7fff, "0x7fff"),
+            (FdSet, 0, "NULL"),
             (Signed, u64::MAX, "-1"),
             (Flags, 0, "0"),
         ];
         for (kind, value, expect) in cases {
-            assert_eq!(argument(kind, value, None), expect, "{kind:?} {value:#x}");
+            let text = argument(kind, value, None, "x86_64");
+            assert_eq!(text, expect, "{kind:?} {value:#x}");
         }
     }
 
@@ -327,7 +342,7 @@ mod tests {
                 truncated,
                 ..Argument::default()
             };
-            assert_eq!(argument(kind, 1, Some(&pointed)), expect);
+            assert_eq!(argument(kind, 1, Some(&pointed), "x86_64"), expect);
         };
         check(Path, b"/etc/passwd", false, "\"/etc/passwd\"");
         check(Path, b"a\"\n\xff", true, "\"a\\\"\\n\u{fffd}\"...");

@@ -215,6 +215,7 @@ impl<'a> EventWriter<'a> {
             |(_, kind): &(usize, &ArgKind)| matches!(kind, ArgKind::Fd | ArgKind::DirFd);
         let fd = kinds.iter().enumerate().find(descriptor).map(|(at, _)| at);
         let file = self.file(call.file);
+        let arch = &self.context.capture.header().host.arch;
         let mut words = Vec::new();
         for (at, value) in values.into_iter().enumerate() {
             let Some(value) = value else { break };
@@ -225,7 +226,7 @@ impl<'a> EventWriter<'a> {
             let pointed = pointed
                 .iter()
                 .find(|argument| usize::from(argument.arg) == at);
-            let mut text = argument(kind, value, pointed);
+            let mut text = argument(kind, value, pointed, arch);
             if let Some(file) = file
                 .as_ref()
                 .filter(|_| fd == Some(at) && text != "AT_FDCWD")

@@ -20,6 +20,7 @@ pub mod locks;
 pub mod logs;
 pub mod neighbours;
 pub mod processes;
+mod readiness;
 pub mod rpc;
 pub mod rpc_breakdown;
 pub mod story;

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* What the arguments of a syscall point to, copied when it returns. */
+#ifndef KINDLING_ARGUMENT_BPF_H
+#define KINDLING_ARGUMENT_BPF_H
+
+#define SOCKADDR_BYTES 128 /* struct sockaddr_storage */
+/* The most that is kept of what a poll-like call looks at. */
+#define POLLFDS 64
+#define FD_SET_BYTES 128
+#define EPOLL_EVENTS 8
+#define POLLFD_BYTES 8
+/* struct epoll_event is packed on x86, and nowhere else. */
+#ifdef __TARGET_ARCH_x86
+#define EPOLL_EVENT_BYTES 12
+#else
+#define EPOLL_EVENT_BYTES 16
+#endif
+
+static __always_inline void send_arg(struct syscall_exit *exit, struct kd_arg *record, u32 arg,
+				     u32 len, u8 flags)
+{
+	fill_head(&record->head, exit->ts, exit->tid, exit->cpu, KD_ARG, flags);
+	record->pid = exit->pid;
+	record->arg = arg;
+	record->len = len;
+	send(&record->head, sizeof(*record) + BOUNDED(len, KD_ARG_MAX - 1));
+}
+
+static __always_inline void emit_path(struct syscall_exit *exit, u32 arg)
+{
+	struct text_scratch *scratch = text_of(SCRATCH_TASK);
+	u64 pointer = exit->thread->args[arg];
+	struct kd_arg *record;
+	long len;
+
+	if (!scratch || !pointer)
+		return;
+	record = &scratch->arg;
+	len = bpf_probe_read_user_str(record + 1, KD_ARG_MAX, (void *)pointer);
+	if (len > 0)
+		send_arg(exit, record, arg, len - 1, len == KD_ARG_MAX ? KD_TRUNCATED : 0);
+}
+
+static __noinline int send_bytes(struct syscall_exit *exit, u32 arg, u64 pointer, u32 len, u8 flags)
+{
+	struct text_scratch *scratch = text_of(SCRATCH_TASK);
+	struct kd_arg *record;
+
+	if (!exit || !scratch || !pointer)
+		return 0;
+	record = &scratch->arg;
+	if (bpf_probe_read_user(record + 1, BOUNDED(len, KD_ARG_MAX - 1), (void *)pointer))
+		return 0;
+	send_arg(exit, record, arg, len, flags);
+	return 0;
+}
+
+/* Of `size` bytes at most `most`, which is less than KD_ARG_MAX. */
+static __always_inline int emit_bytes(struct syscall_exit *exit, u32 arg, u64 pointer, u32 size,
+				      u32 most, u8 flags)
+{
+	if (size > most)
+		return send_bytes(exit, arg, pointer, most, flags | KD_TRUNCATED);
+	return send_bytes(exit, arg, pointer, size, flags);
+}
+
+static __always_inline void emit_address(struct syscall_exit *exit, u32 arg, u64 pointer, u32 size)
+{
+	emit_bytes(exit, arg, pointer, size, SOCKADDR_BYTES, KD_SOCKADDR);
+}
+
+/* Sends the address that a message goes to or comes from; of several messages that of the first. */
+static __noinline int emit_message_name(struct syscall_exit *exit)
+{
+	struct user_msghdr header;
+
+	if (!exit || !exit->thread)
+		return 0;
+	if (bpf_probe_read_user(&header, sizeof(header), (void *)exit->thread->args[1]))
+		return 0;
+	if (header.name && header.namelen)
+		emit_address(exit, 1, header.name, header.namelen);
+	return 0;
+}
+
+static __always_inline bool has_message_name(struct syscall_exit *exit, u16 nr)
+{
+	u8 transfer = cfg_syscalls[nr].transfer;
+
+	/* Headers of 32-bit programs are laid out otherwise. */
+	if (nr & KD_COMPAT)
+		return false;
+	if (transfer == KD_SENDMSG || transfer == KD_SENDMMSG)
+		return true;
+	return (transfer == KD_RECVMSG || transfer == KD_RECVMMSG) && exit->ret > 0;
+}
+
+/*
+ * Whether the call says which descriptors it watches or found ready, and that is worth its price: a
+ * server under load polls without waiting, and changes what it watches with each request. What ended
+ * no wait is nobody's reason, and a change leaves what is known of a descriptor as it is.
+ */
+static __always_inline bool has_readiness(struct syscall_exit *exit, u16 nr)
+{
+	struct thread_state *thread = exit->thread;
+	u8 readiness = cfg_syscalls[nr].readiness;
+
+	/* Times and sets of 32-bit programs are laid out otherwise. */
+	if (!readiness || nr & KD_COMPAT)
+		return false;
+	if (readiness == KD_EPOLL_CTL)
+		return exit->ret == 0 && (u32)thread->args[1] == EPOLL_CTL_ADD;
+	return thread->blocked && exit->ret > 0;
+}
+
+static __noinline int emit_readiness(struct syscall_exit *exit, u8 readiness)
+{
+	struct thread_state *thread;
+	u64 *args;
+
+	if (!exit)
+		return 0;
+	thread = exit->thread;
+	if (!thread)
+		return 0;
+	args = thread->args;
+	switch (readiness) {
+	case KD_POLL:
+		return emit_bytes(exit, 0, args[0], (u32)args[1] * POLLFD_BYTES,
+				  POLLFDS * POLLFD_BYTES, KD_BYTES);
+	case KD_SELECT:
+		for (u32 arg = 1; arg <= 3; arg++)
+			/* The kernel's sets are of whole words. */
+			emit_bytes(exit, arg, args[arg], ((u32)args[0] + 63) / 64 * sizeof(u64),
+				   FD_SET_BYTES, KD_BYTES);
+		return 0;
+	case KD_EPOLL_WAIT:
+		return emit_bytes(exit, 1, args[1], (u32)exit->ret * EPOLL_EVENT_BYTES,
+				  EPOLL_EVENTS * EPOLL_EVENT_BYTES, KD_BYTES);
+	case KD_EPOLL_CTL:
+		return emit_bytes(exit, 3, args[3], EPOLL_EVENT_BYTES, EPOLL_EVENT_BYTES, KD_BYTES);
+	}
+	return 0;
+}
+
+static __always_inline void emit_args(struct syscall_exit *exit, u16 nr)
+{
+	struct thread_state *thread = exit->thread;
+	u8 paths = cfg_syscalls[nr].paths;
+	u8 sockaddr = cfg_syscalls[nr].sockaddr;
+
+	if ((paths | sockaddr) && !thread->executed) {
+		for (u32 arg = 0; arg < 4; arg++)
+			if (paths & (1 << arg))
+				emit_path(exit, arg);
+		if (sockaddr == 2)
+			emit_address(exit, 1, thread->args[1], thread->args[2]);
+		else if (sockaddr == 5)
+			emit_address(exit, 4, thread->args[4], thread->args[5]);
+	}
+	if (has_message_name(exit, nr))
+		emit_message_name(exit);
+	if (has_readiness(exit, nr))
+		emit_readiness(exit, cfg_syscalls[nr].readiness);
+}
+
+#endif

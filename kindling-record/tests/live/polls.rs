@@ -1,0 +1,99 @@
+//! A poll that a descriptor ended says which; one that did not wait says nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kindling_format::{
+    schema::{Argument, Syscall},
+    syscalls,
+};
+use serde_json::Value;
+
+use crate::support::{Program, Recording, id, needs, number};
+
+const ASKED: &str = "60";
+const POLLS: [&str; 5] = ["epoll_wait", "poll", "ppoll", "pselect6", "epoll_ctl"];
+
+fn polls(recording: &Recording) -> &[Value] {
+    recording.truth["polls"].as_array().unwrap()
+}
+
+/// The call of a case, the longest of its kind that its thread made.
+fn call_of(calls: &[Syscall], poll: &Value) -> Syscall {
+    let of_case =
+        |row: &&Syscall| (row.tid, i64::from(row.nr)) == (id(&poll["tid"]), number(&poll["nr"]));
+    let longest = calls.iter().filter(of_case).max_by_key(|row| row.dur);
+    longest
+        .unwrap_or_else(|| panic!("no call of {poll}"))
+        .clone()
+}
+
+#[test]
+fn only_polls_that_blocked_say_what_was_ready() {
+    needs!("syscalls", "switches");
+    let recording = Program::compile("polls").record(&[], &[ASKED]);
+    recording.assert_complete();
+    let arch = &recording.capture.header().host.arch;
+    let name = |row: &Syscall| syscalls::find(arch, row.nr).map_or("", |spec| spec.name);
+    let calls = recording.rows::<Syscall>();
+    let mut told: BTreeMap<(u32, i64), Vec<Argument>> = BTreeMap::new();
+    for row in recording.rows::<Argument>() {
+        told.entry((row.tid, row.ts)).or_default().push(row);
+    }
+    for poll in polls(&recording) {
+        let call = call_of(&calls, poll);
+        let rows = told
+            .get(&(call.tid, call.ts))
+            .map_or(&[][..], Vec::as_slice);
+        let Some(ready) = poll["ready"].as_i64() else {
+            assert!(rows.is_empty(), "{poll} ended by its time: {rows:?}");
+            continue;
+        };
+        let [row] = rows else {
+            panic!("{poll} has one argument of interest, not {rows:?}");
+        };
+        assert!(!row.truncated, "{row:?}");
+        let is_set = |fd: i64| row.data[fd as usize / 8] & 1 << (fd % 8) != 0;
+        match name(&call) {
+            "epoll_wait" => assert_eq!(row.data.len(), if arch == "x86_64" { 12 } else { 16 }),
+            "pselect6" => assert!(is_set(ready) && !is_set(ready - 2), "{row:?}"),
+            _ => assert!(
+                row.data
+                    .chunks(8)
+                    .any(|entry| entry[0] == ready as u8 && entry[6] != 0),
+                "{row:?}"
+            ),
+        }
+    }
+    let ready: BTreeSet<(u32, i64)> = polls(&recording)
+        .iter()
+        .filter(|poll| poll["ready"].is_i64())
+        .map(|poll| call_of(&calls, poll))
+        .map(|call| (call.tid, call.ts))
+        .collect();
+    let pid = id(&recording.truth["pid"]);
+    let of_program = calls
+        .iter()
+        .filter(|row| row.pid == pid && POLLS.contains(&name(row)));
+    let (added, others): (Vec<&Syscall>, Vec<&Syscall>) =
+        of_program.partition(|row| name(row) == "epoll_ctl");
+    for row in added {
+        assert!(
+            told.contains_key(&(row.tid, row.ts)),
+            "{row:?} has its event"
+        );
+    }
+    let silent = others
+        .iter()
+        .filter(|row| !ready.contains(&(row.tid, row.ts)));
+    let (mut count, mut blocked) = (0, 0);
+    for row in silent {
+        count += 1;
+        blocked += usize::from(told.contains_key(&(row.tid, row.ts)));
+    }
+    assert!(count > number(&recording.truth["quick"]), "{count} calls");
+    // Now and then even a call that need not wait does, for a lock of the kernel's.
+    assert!(
+        blocked < 5,
+        "{blocked} of {count} calls that need not wait tell"
+    );
+}
