@@ -41,6 +41,22 @@ fn bytes(ts: i64, file: u32, direction: Direction, offset: u64, data: &str) -> P
     }
 }
 
+/// An event of epoll, with a mark of the program's.
+fn ready(ts: i64, arg: u8) -> Argument {
+    let event = [
+        &0x11u32.to_le_bytes()[..],
+        &0x5555_0000_1000u64.to_le_bytes()[..],
+    ];
+    Argument {
+        ts,
+        pid: 10,
+        tid: 10,
+        arg,
+        data: event.concat(),
+        ..Argument::default()
+    }
+}
+
 /// The name of the directory goes when the value is dropped.
 struct Captured(String, #[allow(dead_code)] tempfile::TempDir);
 
@@ -104,6 +120,19 @@ fn server() -> Captured {
             ..Switch::default()
         });
     }
+    // What ended the last wait comes in another segment than the call.
+    let mut told: Vec<Argument> = (0..10).map(|round| ready(2_000 + round * 300, 1)).collect();
+    let late = told.pop().unwrap();
+    calls.push(Syscall {
+        tid: 99,
+        arg1: Some(1),
+        arg2: Some(6),
+        ..call("epoll_ctl", 1_990, 5, 0, 5, 1)
+    });
+    told.push(Argument {
+        tid: 99,
+        ..ready(1_990, 3)
+    });
     calls.extend([
         call("read", 6_000, 10, REQUEST.len() as i64, 8, 2),
         call("write", 7_000, 10, 30, 2, 3),
@@ -139,11 +168,13 @@ fn server() -> Captured {
             FileColumns::push,
         )
         .with(calls, SyscallColumns::push)
+        .with(told, ArgumentColumns::push)
         .with(payloads, PayloadColumns::push)
         .with(switches, SwitchColumns::push)
         .with(wakeups, WakeupColumns::push);
     let dir = tempfile::tempdir().unwrap();
-    let path = file(dir.path(), &capture(vec![segment]));
+    let behind = Segment::default().with([late], ArgumentColumns::push);
+    let path = file(dir.path(), &capture(vec![segment, behind]));
     Captured(path.to_str().unwrap().to_owned(), dir)
 }
 
@@ -186,7 +217,8 @@ fn a_thread_tells_its_story() {
     let wait = &story["waits"]["rows"][0];
     let expect = json!({
         "reason": "poll", "syscall": "epoll_wait", "file": "epoll",
-        "ended": "woken", "waker": "kick/99",
+        "ended": "woken", "waker": "kick/99", "descriptors": 1,
+        "ready": {"fd": 6, "file": "unix", "events": ["in", "hup"], "certain": true, "others": 0},
         "count": 10, "total_ns": 1_300, "max_ns": 130
     });
     assert_eq!(wait, &expect);

@@ -8,7 +8,7 @@ use kindling_format::{
 };
 use serde_json::Value;
 
-use crate::support::{Program, Recording, id, needs, number};
+use crate::support::{Program, Recording, analyzed, id, needs, number, record_until_known};
 
 const ASKED: &str = "60";
 const POLLS: [&str; 5] = ["epoll_wait", "poll", "ppoll", "pselect6", "epoll_ctl"];
@@ -96,4 +96,41 @@ fn only_polls_that_blocked_say_what_was_ready() {
         blocked < 5,
         "{blocked} of {count} calls that need not wait tell"
     );
+}
+
+#[test]
+fn the_analyzer_names_the_descriptor_that_ended_the_wait() {
+    needs!("syscalls", "switches", "wakeups");
+    let program = Program::compile("polls");
+    let known = record_until_known(&program, &[ASKED], |truth| {
+        let polls = truth["polls"].as_array().unwrap().iter();
+        polls.map(|poll| &poll["tid"]).collect()
+    });
+    let Some(recording) = known else { return };
+    for poll in polls(&recording) {
+        let tid = poll["tid"].to_string();
+        let story = analyzed(&recording, "thread", &[&tid]).unwrap();
+        let rows = story["waits"]["rows"].as_array().unwrap();
+        let waits = rows.iter().filter(|row| row["reason"] == "poll");
+        let wait = waits.max_by_key(|row| number(&row["max_ns"])).unwrap();
+        let ready = &wait["ready"];
+        if poll["ready"].is_null() {
+            assert_eq!(
+                (ready, &wait["ended"]),
+                (&Value::Null, &"timed_out".into()),
+                "{wait:#}"
+            );
+            continue;
+        }
+        let events = ready["events"].as_array().unwrap();
+        assert_eq!(ready["fd"], poll["ready"], "{poll}: {wait:#}");
+        assert_eq!(ready["certain"], true, "{poll}: {wait:#}");
+        assert_eq!(ready["others"], poll["others"], "{poll}: {wait:#}");
+        assert!(events.contains(&poll["events"]), "{poll}: {wait:#}");
+        let (file, kind) = (
+            ready["file"].as_str().unwrap(),
+            poll["kind"].as_str().unwrap(),
+        );
+        assert!(file.starts_with(kind), "{poll}: {wait:#}");
+    }
 }

@@ -6,7 +6,10 @@ use kindling_format::schema::Sample;
 use serde::Serialize;
 
 use crate::{
-    analysis::critical_path::{self, Piece},
+    analysis::{
+        critical_path::{self, Piece},
+        ready::ReadyRow,
+    },
     context::Context,
     model::{
         catalog::{Catalog, ThreadSet},
@@ -14,6 +17,7 @@ use crate::{
         ended::Ended,
         file,
         lanes::Lanes,
+        polls::Polls,
         sends::Sends,
         slice::State,
         stack::Stacks,
@@ -91,6 +95,8 @@ pub struct PathPiece {
     pub file: Option<String>,
     /// How that call ended, if it waited in one and that is recorded.
     pub ended: Option<Ended>,
+    /// What ended it, if descriptors did and that is recorded.
+    pub ready: Option<ReadyRow>,
     /// Who made it go on here, if the path comes from there.
     pub woken_by: Option<PathWaker>,
     /// Where it was, from the outermost function: where it left the CPU if it was blocked, where samples
@@ -169,6 +175,7 @@ struct Names<'a> {
     catalog: &'a Catalog,
     stacks: &'a Stacks,
     calls: BTreeMap<(u32, i64), Call>,
+    polls: Polls,
     /// Where samples found the thread of a running piece, by the place of the piece.
     sampled: BTreeMap<usize, u32>,
 }
@@ -192,6 +199,7 @@ impl<'a> Names<'a> {
             catalog,
             stacks,
             calls: doing::calls_at(context, &moments),
+            polls: Polls::load(context, catalog),
             sampled: sampled(context, pieces),
         }
     }
@@ -259,6 +267,10 @@ impl<'a> Names<'a> {
             syscall: slice.wait.syscall.map(|nr| self.catalog.syscall_name(nr)),
             file: self.file(slice.wait.file),
             ended: slice.wait.ended,
+            ready: self
+                .polls
+                .of(piece.tid, slice)
+                .map(|end| ReadyRow::new(self.catalog, end)),
             woken_by: piece.woken_by.map(|waker| {
                 let call = self.calls.get(&(waker.tid, slice.start));
                 PathWaker {

@@ -17,6 +17,7 @@ pub mod locks;
 pub mod logs;
 pub mod neighbours;
 pub mod processes;
+pub mod ready;
 pub mod rpc;
 pub mod rpc_breakdown;
 pub mod rpc_call;

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::{
     analysis::{
+        ready::ReadyRow,
         rpc::{Described, RpcRow},
         rpc_call::{Call, Calls},
         rpc_lanes::Lanes,
@@ -17,6 +18,7 @@ use crate::{
         catalog::Catalog,
         connection::Role,
         file,
+        polls::Polls,
         slice::{Slice, State, Times},
         stack::Stacks,
     },
@@ -184,9 +186,11 @@ pub fn report(
     };
     let hand_off = lanes.hand_off(call, &mut line);
     let serving = serving(call, hand_off.as_ref());
+    let polls = Polls::load(context, catalog);
     let view = View {
         described,
         lanes: &lanes,
+        polls: &polls,
         start,
     };
     let [request_line, response_line] = lines(context, call);
@@ -244,6 +248,7 @@ fn serving(call: &Call, hand_off: Option<&HandOff>) -> Vec<u32> {
 struct View<'a> {
     described: Described<'a>,
     lanes: &'a Lanes,
+    polls: &'a Polls,
     start: i64,
 }
 
@@ -263,7 +268,8 @@ impl View<'_> {
     fn parts(&self, stage: &Stage) -> Vec<PartRow> {
         let mut parts: BTreeMap<(State, Option<String>), (i64, u64)> = BTreeMap::new();
         for slice in self.lanes.within(stage.tid, stage.start, stage.end) {
-            let part = parts.entry((slice.state, self.detail(&slice))).or_default();
+            let detail = self.detail(stage.tid, &slice);
+            let part = parts.entry((slice.state, detail)).or_default();
             part.0 = part.0.saturating_add(slice.length_ns());
             part.1 += 1;
         }
@@ -279,8 +285,8 @@ impl View<'_> {
         rows
     }
 
-    /// Where a thread was blocked: `epoll_wait`, `read pipe 123`.
-    fn detail(&self, slice: &Slice) -> Option<String> {
+    /// Where a thread was blocked: `epoll_wait`, `read pipe 123`; and what ended that, if it was a poll.
+    fn detail(&self, tid: Option<u32>, slice: &Slice) -> Option<String> {
         let catalog = self.described.catalog;
         let name = catalog.syscall_name(
             slice
@@ -289,7 +295,11 @@ impl View<'_> {
                 .filter(|_| matches!(slice.state, State::Blocked(_)))?,
         );
         let file = slice.wait.file.and_then(|id| catalog.files.get(&id));
-        Some(file.map_or(name.clone(), |file| format!("{name} {}", file::label(file))))
+        let place = file.map_or(name.clone(), |file| format!("{name} {}", file::label(file)));
+        Some(match tid.and_then(|tid| self.polls.of(tid, slice)) {
+            Some(end) => format!("{place}, ended by {}", ReadyRow::new(catalog, end)),
+            None => place,
+        })
     }
 
     fn woken(&self, reader: Option<(u32, i64)>) -> Option<WakerRow> {

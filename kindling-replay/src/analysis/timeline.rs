@@ -8,9 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
+    analysis::ready::ReadyRow,
     context::Context,
     model::{
         catalog::Catalog,
+        polls::Polls,
         slice::{Slice, State, Times},
         stack::Stacks,
         timeline::{self, Lane},
@@ -128,7 +130,8 @@ pub fn report(context: &Context, catalog: &Catalog, stacks: &Stacks) -> Timeline
         )
     });
     let shared = others.len();
-    let mut processes = by_process(context, catalog, lived);
+    let polls = Polls::load(context, catalog);
+    let mut processes = by_process(context, catalog, &polls, lived);
     share(context, catalog, &mut processes, others, scale);
     let header = context.capture.header();
     TimelineReport {
@@ -304,12 +307,13 @@ fn share(
 fn by_process(
     context: &Context,
     catalog: &Catalog,
+    polls: &Polls,
     lived: Vec<(Lane<'_>, Draft)>,
 ) -> Vec<ProcessTracks> {
     let mut processes: Vec<ProcessTracks> = Vec::new();
     for (lane, draft) in lived {
         let pid = lane.life.pid;
-        let track = track(context, catalog, &lane, draft);
+        let track = track(context, catalog, polls, &lane, draft);
         match processes
             .last_mut()
             .filter(|process| process.pid == Some(pid))
@@ -333,12 +337,18 @@ fn command(catalog: &Catalog, pid: u32, ts: i64) -> String {
     }
 }
 
-fn track(context: &Context, catalog: &Catalog, lane: &Lane<'_>, draft: Draft) -> TrackReport {
+fn track(
+    context: &Context,
+    catalog: &Catalog,
+    polls: &Polls,
+    lane: &Lane<'_>,
+    draft: Draft,
+) -> TrackReport {
     let block = |slice: &Slice| Block {
         start_ns: context.offset_ns(slice.start),
         end_ns: context.offset_ns(slice.end),
         state: slice.state,
-        detail: detail(catalog, slice),
+        detail: detail(catalog, polls, lane.life.tid, slice),
     };
     TrackReport {
         tid: Some(lane.life.tid),
@@ -372,7 +382,7 @@ fn parts(times: &Times) -> Vec<(State, f64)> {
 }
 
 /// A wait in words: `read of tcp 10.0.0.1:80, woken by nginx/123`.
-fn detail(catalog: &Catalog, slice: &Slice) -> String {
+fn detail(catalog: &Catalog, polls: &Polls, tid: u32, slice: &Slice) -> String {
     let mut words = Vec::new();
     match (slice.cpu, slice.state) {
         (Some(cpu), State::Runnable) => words.push(format!("for CPU {cpu}")),
@@ -387,6 +397,9 @@ fn detail(catalog: &Catalog, slice: &Slice) -> String {
     }
     if let Some(futex) = slice.wait.futex {
         words.push(format!("at {futex:#x}"));
+    }
+    if let Some(end) = polls.of(tid, slice) {
+        words.push(format!("ended by {}", ReadyRow::new(catalog, end)));
     }
     match slice.wait.waker {
         Some(waker) if waker.irq => words.push("woken by an interrupt".into()),

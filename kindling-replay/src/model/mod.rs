@@ -3,6 +3,7 @@
 pub mod catalog;
 pub mod clock;
 pub mod connection;
+pub mod descriptors;
 pub mod doing;
 pub mod ended;
 mod facts;
@@ -17,6 +18,7 @@ pub mod lock_wait;
 pub mod log_time;
 pub mod loss;
 pub mod occupancy;
+pub mod polls;
 pub mod ready;
 pub mod recent;
 pub mod select;

@@ -135,9 +135,13 @@ pub fn thread(thread: &PathThread) -> String {
     format!("{}/{}", printable(&thread.comm), thread.tid)
 }
 
-/// What a wait is in: `read of pipe 17`.
+/// What a wait is in: `read of pipe 17`, and what ended it: `epoll_wait of epoll, ended by fd 7, pipe 17 (in)`.
 pub fn place(piece: &PathPiece) -> String {
-    call(piece.syscall.as_deref(), piece.file.as_deref())
+    let call = call(piece.syscall.as_deref(), piece.file.as_deref());
+    match &piece.ready {
+        Some(ready) => printable(&format!("{call}, ended by {ready}")),
+        None => call,
+    }
 }
 
 /// Who made a thread go on: `redis/17 in write of tcp 10.0.0.1:80`.

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use crate::{
-    analysis::story::{Part, Step, StoryReport},
+    analysis::story::{Part, Step, StoryReport, WaitRow},
     model::{ended::Ended, slice::Reason},
     render::{
         table::{Align, TextTable, printable},
@@ -97,7 +97,7 @@ fn waits(report: &StoryReport) -> TextTable {
             row.reason.word().to_owned(),
             place.join(" "),
             row.waker.as_deref().map_or(String::new(), printable),
-            ended(row.ended).to_owned(),
+            ended(row),
             units::count(row.count),
             units::duration(row.total_ns),
             units::duration(row.max_ns),
@@ -106,13 +106,19 @@ fn waits(report: &StoryReport) -> TextTable {
     table
 }
 
-/// How a call ended, where that is not because of who woke the thread.
-fn ended(how: Option<Ended>) -> &'static str {
-    match how {
-        Some(Ended::TimedOut) => "timed out",
-        Some(Ended::Interrupted) => "interrupted",
-        Some(Ended::Open) => "still open",
-        Some(Ended::Woken) | None => "",
+/// How a call ended, where that is not because of who woke the thread: `by fd 7, pipe 12 (in)`, or of several
+/// `by 3 fds: pipe (in)`.
+fn ended(row: &WaitRow) -> String {
+    match (&row.ready, row.ended) {
+        (Some(ready), _) if row.descriptors > 1 && ready.file.is_some() => {
+            printable(&format!("by {} fds: {ready}", row.descriptors))
+        }
+        (Some(_), _) if row.descriptors > 1 => format!("by {} fds", row.descriptors),
+        (Some(ready), _) => printable(&format!("by {ready}")),
+        (None, Some(Ended::TimedOut)) => "timed out".into(),
+        (None, Some(Ended::Interrupted)) => "interrupted".into(),
+        (None, Some(Ended::Open)) => "still open".into(),
+        (None, Some(Ended::Woken) | None) => String::new(),
     }
 }
 
@@ -185,6 +191,9 @@ fn what(part: &Part) -> String {
             1 => text += &format!("; {verb} {request}"),
             count => text += &format!("; {verb} {count}, first {request}"),
         }
+    }
+    if let Some(ready) = &part.ready {
+        text += &format!("; ended by {ready}");
     }
     let line = part.line.as_deref().unwrap_or_default();
     match part.lines {

@@ -6,11 +6,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use kindling_format::schema::{FileKind, Syscall};
+use kindling_format::schema::{File, FileKind, Syscall};
 use serde::Serialize;
 
 use crate::{
-    analysis::{logs, rpc, rpc_call::Calls, threads::ThreadRow},
+    analysis::{logs, ready::ReadyRow, rpc, rpc_call::Calls, threads::ThreadRow},
     context::Context,
     filter::EventKind,
     model::{
@@ -18,8 +18,9 @@ use crate::{
         connection::Role,
         ended::Ended,
         file,
+        polls::Polls,
         select::{Details, EventSelection},
-        slice::{Reason, Slice, State, Times},
+        slice::{Reason, Slice, Times},
         stack::Stacks,
         timeline,
     },
@@ -31,6 +32,7 @@ use crate::{
 use steps::{Folding, Item, Notes};
 
 mod steps;
+mod waits;
 
 /// What takes less than this part of the time that is shown is not told by itself.
 const WORTH_A_STEP: i64 = 1_000;
@@ -65,6 +67,10 @@ pub struct WaitRow {
     pub waker: Option<String>,
     /// How the call ended; `None` if that is not recorded.
     pub ended: Option<Ended>,
+    /// What ended it, if descriptors did and that is recorded; of several without what differs.
+    pub ready: Option<ReadyRow>,
+    /// How many descriptors that were, as far as they are known.
+    pub descriptors: u64,
     /// How often.
     pub count: u64,
     /// How long together.
@@ -119,6 +125,8 @@ pub struct Part {
     pub blocked_by: Option<Reason>,
     /// Who ended the longest of these waits.
     pub waker: Option<String>,
+    /// What ended it, if descriptors did and that is recorded.
+    pub ready: Option<ReadyRow>,
 }
 
 /// Tells the story of a thread of the catalog; `None` if it was not recorded.
@@ -137,10 +145,12 @@ pub fn report(
     let mut times = Times::default();
     slices.iter().for_each(|slice| times.add_slice(slice));
     let lane = lanes.first()?;
+    let polls = Polls::load(context, catalog);
     let teller = Teller {
         context,
         catalog,
         life,
+        polls: &polls,
         shown: Window {
             from: lane.start,
             to: lane.end,
@@ -158,6 +168,7 @@ pub fn report(
         context,
         slices: &slices,
         waker: &|slice| teller.waker(slice),
+        ready: &|slice| teller.ready(slice),
         // What was asked for by a condition is told, however short it is.
         worth_ns: if is_filtered { 0 } else { teller.worth_ns() },
     };
@@ -178,6 +189,7 @@ struct Teller<'a> {
     context: &'a Context,
     catalog: &'a Catalog,
     life: &'a ThreadLife,
+    polls: &'a Polls,
     /// The part of its life in the window.
     shown: Window,
 }
@@ -321,41 +333,10 @@ impl Teller<'_> {
         }
     }
 
-    fn waits(&self, slices: &[Slice]) -> List<WaitRow> {
-        let mut rows: BTreeMap<WaitKey, WaitRow> = BTreeMap::new();
-        for slice in slices {
-            let State::Blocked(reason) = slice.state else {
-                continue;
-            };
-            let syscall = slice.wait.syscall.map(|nr| self.catalog.syscall_name(nr));
-            let file = slice.wait.file.and_then(|id| self.catalog.files.get(&id));
-            let file = file.map(kind_or_path);
-            let waker = self.waker(slice);
-            let ended = slice.wait.ended;
-            let row = rows
-                .entry((
-                    reason,
-                    [syscall.clone(), file.clone(), waker.clone()],
-                    ended,
-                ))
-                .or_insert(WaitRow {
-                    reason,
-                    syscall,
-                    file,
-                    waker,
-                    ended,
-                    count: 0,
-                    total_ns: 0,
-                    max_ns: 0,
-                });
-            row.count += 1;
-            row.total_ns = row.total_ns.saturating_add(slice.length_ns());
-            row.max_ns = row.max_ns.max(slice.length_ns());
-        }
-        let mut rows: Vec<WaitRow> = rows.into_values().collect();
-        // Stable: equal ones stay in the order of their names.
-        rows.sort_by_key(|row| std::cmp::Reverse(row.total_ns));
-        List::new(rows, self.context.top)
+    /// What ended a poll.
+    fn ready(&self, slice: &Slice) -> Option<ReadyRow> {
+        let end = self.polls.of(self.life.tid, slice)?;
+        Some(ReadyRow::new(self.catalog, end))
     }
 
     fn waker(&self, slice: &Slice) -> Option<String> {
@@ -385,7 +366,7 @@ fn call_at(items: &mut [Item], ts: i64) -> Option<&mut Item> {
 }
 
 /// What a file is without what differs between connections.
-fn kind_or_path(file: &kindling_format::schema::File) -> String {
+fn kind_or_path(file: &File) -> String {
     match &file.path {
         Some(path) if path.starts_with('/') => path.clone(),
         _ => file.kind.to_string(),
@@ -398,6 +379,3 @@ fn moves_bytes(name: &str) -> bool {
     let is_count_of_messages = name.ends_with("mmsg");
     !is_count_of_messages && stems.iter().any(|stem| name.contains(stem))
 }
-
-/// What tells waits apart: the reason; the syscall, the file and the waker; how it ended.
-type WaitKey = (Reason, [Option<String>; 3], Option<Ended>);

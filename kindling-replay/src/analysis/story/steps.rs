@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Part, Step};
 use crate::{
+    analysis::ready::ReadyRow,
     context::Context,
     model::{
         fold::{self, Run},
@@ -49,6 +50,8 @@ pub(super) struct Folding<'a> {
     pub(super) slices: &'a [Slice],
     /// Who ended a wait.
     pub(super) waker: &'a dyn Fn(&Slice) -> Option<String>,
+    /// What ended it, if it was a poll.
+    pub(super) ready: &'a dyn Fn(&Slice) -> Option<ReadyRow>,
     /// What is shorter is not told by itself, unless it has something to tell.
     pub(super) worth_ns: i64,
 }
@@ -174,6 +177,7 @@ impl Folding<'_> {
             .max_by_key(|&(reason, ns)| (ns, std::cmp::Reverse(reason)));
         part.blocked_by = most.filter(|(_, ns)| *ns > 0).map(|(reason, _)| reason);
         part.waker = longest.and_then(|(_, slice)| (self.waker)(slice));
+        part.ready = longest.and_then(|(_, slice)| (self.ready)(slice));
         Some(part)
     }
 }
