@@ -298,3 +298,17 @@ fn a_story_is_looked_at_closely() {
     let stderr = String::from_utf8(missing.stderr).unwrap();
     assert!(stderr.contains("no recorded thread 77"), "{stderr}");
 }
+
+#[test]
+fn waits_are_found_by_the_descriptor_that_ended_them() {
+    let capture = server();
+    let count = |condition: &str| {
+        let args = [
+            "flame", &capture.0, "--kind", "off-cpu", "--where", condition,
+        ];
+        json(&args)["flame"]["count"].clone()
+    };
+    assert_eq!(count("wait.fd == 6"), 10);
+    assert_eq!(count("wait.fd == 7"), 0);
+    assert_eq!(count("wait.fd == 6 and wait.ended == timed_out"), 0);
+}

@@ -10,6 +10,7 @@ use crate::{
     filter::EventKind,
     model::{
         catalog::{Catalog, ThreadLife},
+        polls::Polls,
         select::{Details, EventSelection},
         slice::{Slice, State},
         stack::Stacks,
@@ -166,9 +167,15 @@ fn on_cpu(context: &Context, catalog: &Catalog) -> Weights {
 fn off_cpu(context: &Context, catalog: &Catalog, stacks: &Stacks, kind: Kind) -> Weights {
     let selected = EventSelection::new(context, catalog, &[EventKind::Wait]);
     let lives: Vec<&ThreadLife> = timeline::lives(catalog, selected.threads()).collect();
+    // Only a condition asks what ended a wait.
+    let filter = context.selection.filter.as_ref();
+    let polls = filter.map_or_else(Polls::default, |_| Polls::load(context, catalog));
     let admits = |lane: usize, slice: &Slice| {
-        let life = lives.get(lane);
-        life.is_some_and(|life| selected.holds(life.tid, slice.start, Details::Wait(slice)))
+        let holds = |life: &&ThreadLife| {
+            let wait = Details::Wait(slice, polls.of(life.tid, slice));
+            selected.holds(life.tid, slice.start, wait)
+        };
+        lives.get(lane).is_some_and(holds)
     };
     let mut by_lane: BTreeMap<(usize, Option<u32>, String), (i64, u64)> = BTreeMap::new();
     let set = selected.threads();

@@ -342,6 +342,8 @@ fields! {
     "wait.ended" WaitEnded: Type::Word(|| Ended::ALL.map(Ended::word).to_vec()),
         &[EventKind::Wait],
         "how the call ended in which it waited";
+    "wait.fd" WaitFd: Type::Number, &[EventKind::Wait],
+        "the descriptor that ended it, of several the first, if it was a poll and that is known";
 }
 
 impl Field {

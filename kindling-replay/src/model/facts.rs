@@ -14,6 +14,7 @@ use crate::{
     model::{
         catalog::{Catalog, ThreadLife},
         ended::Ended,
+        polls::PollEnd,
         slice::{Slice, State},
     },
     render::errno,
@@ -46,8 +47,8 @@ pub enum Details<'a> {
     Process,
     /// A fact about a thread.
     Thread,
-    /// A stretch of time in which the thread was blocked.
-    Wait(&'a Slice),
+    /// A stretch of time in which the thread was blocked, and how descriptors ended it.
+    Wait(&'a Slice, Option<&'a PollEnd>),
     /// One end of a request.
     Request {
         /// Its file.
@@ -81,7 +82,7 @@ impl Details<'_> {
             Details::Migration(_) => EventKind::Migration,
             Details::Process => EventKind::Process,
             Details::Thread => EventKind::Thread,
-            Details::Wait(_) => EventKind::Wait,
+            Details::Wait(..) => EventKind::Wait,
             Details::Request { .. } => EventKind::Request,
             Details::Connection { .. } => EventKind::Connection,
         }
@@ -93,7 +94,7 @@ impl Details<'_> {
             Details::IoUring(row) => row.file,
             Details::Tcp(row) => row.file,
             Details::Payload(row) => Some(row.file),
-            Details::Wait(slice) => slice.wait.file,
+            Details::Wait(slice, _) => slice.wait.file,
             Details::Request { file, .. } => *file,
             Details::Connection { file, .. } => Some(*file),
             _ => None,
@@ -105,7 +106,7 @@ impl Details<'_> {
             Details::Syscall(row) => row.dur,
             Details::Payload(row) => Some(row.dur),
             Details::Block(row) => Some(row.dur),
-            Details::Wait(slice) => Some(slice.length_ns()),
+            Details::Wait(slice, _) => Some(slice.length_ns()),
             Details::Request { dur, .. } => *dur,
             _ => None,
         }
@@ -136,7 +137,7 @@ impl Details<'_> {
     fn nr(&self) -> Option<u16> {
         match self {
             Details::Syscall(row) => Some(row.nr),
-            Details::Wait(slice) => slice.wait.syscall,
+            Details::Wait(slice, _) => slice.wait.syscall,
             _ => None,
         }
     }
@@ -250,14 +251,21 @@ impl<'a> Details<'a> {
                 _ => None,
             }),
             Field::WaitReason => match *self {
-                Details::Wait(Slice {
-                    state: State::Blocked(reason),
-                    ..
-                }) => Fact::text(Some(reason.word())),
+                Details::Wait(
+                    Slice {
+                        state: State::Blocked(reason),
+                        ..
+                    },
+                    _,
+                ) => Fact::text(Some(reason.word())),
                 _ => Fact::Absent,
             },
             Field::WaitEnded => match *self {
-                Details::Wait(slice) => Fact::text(slice.wait.ended.map(Ended::word)),
+                Details::Wait(slice, _) => Fact::text(slice.wait.ended.map(Ended::word)),
+                _ => Fact::Absent,
+            },
+            Field::WaitFd => match *self {
+                Details::Wait(_, end) => Fact::number(end.and_then(|end| end.first.fd)),
                 _ => Fact::Absent,
             },
             _ => return None,
