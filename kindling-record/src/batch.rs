@@ -9,6 +9,7 @@ use kindling_format::{
         File, FileColumns, IoUringColumns, LossColumns, MigrationColumns, Mode, OverheadColumns,
         Payload, PayloadColumns, ProcessColumns, Sample, SampleColumns, Switch, SwitchColumns,
         Syscall, SyscallColumns, TcpColumns, ThreadColumns, Tls, Wakeup, WakeupColumns,
+        WatchColumns,
     },
 };
 
@@ -26,6 +27,7 @@ use crate::{
     tcp,
     trigger::{Fired, Known, Watch},
     unwind::StackMemory,
+    watches,
 };
 
 const NEVER_RETURNED: u8 = 1;
@@ -79,6 +81,7 @@ pub(crate) struct Batch {
     pub(crate) processes: ProcessColumns,
     pub(crate) threads: ThreadColumns,
     pub(crate) files: FileColumns,
+    pub(crate) watches: WatchColumns,
     pub(crate) syscalls: SyscallColumns,
     pub(crate) arguments: ArgumentColumns,
     pub(crate) payloads: PayloadColumns,
@@ -198,6 +201,9 @@ impl Drain {
         batch.clock(start);
         self.lives.repeat(&mut batch.processes, &mut batch.threads);
         self.files.repeat(&mut batch.files);
+        let epolls = self.files.epolls();
+        let watched = epolls.flat_map(|(pid, fd)| watches::of_epoll(pid, fd, start.monotonic_ns));
+        watched.for_each(|row| batch.watches.push(row));
     }
 
     /// The calls that a dump's look has found: of it alone, as they will be told when they return.
@@ -380,7 +386,8 @@ impl Drain {
         match space {
             // Read at once: the process may be gone when the segment is encoded.
             Some(SpaceEvent::Found { pid }) => {
-                batch.code.mapped.extend(mappings::of_process(pid, ts))
+                batch.code.mapped.extend(mappings::of_process(pid, ts));
+                watches::of_process(pid, ts).for_each(|row| batch.watches.push(row));
             }
             other => batch.code.spaces.extend(other.map(|event| (ts, event))),
         }

@@ -17,7 +17,7 @@ use kindling_format::{
     header::Moment,
     schema::{
         Argument, Block, Clock, Fault, File, IoUring, Loss, Migration, Overhead, Payload, Process,
-        Sample, Switch, Syscall, Table, Tcp, Thread, Wakeup,
+        Sample, Switch, Syscall, Table, Tcp, Thread, Wakeup, Watch,
     },
 };
 
@@ -268,6 +268,7 @@ pub(crate) fn encode(batch: &mut Batch) -> Result<Vec<EncodedMember>, FormatErro
         member::<Process>(&mut batch.processes)?,
         member::<Thread>(&mut batch.threads)?,
         member::<File>(&mut batch.files)?,
+        member::<Watch>(&mut batch.watches)?,
         member::<Syscall>(&mut batch.syscalls)?,
         member::<Argument>(&mut batch.arguments)?,
         member::<Payload>(&mut batch.payloads)?,

@@ -92,6 +92,15 @@ impl Files {
         }
     }
 
+    /// The epolls among them, by the descriptors by which they were first used.
+    pub(crate) fn epolls(&self) -> impl Iterator<Item = (u32, i32)> {
+        let epolls = self
+            .open
+            .values()
+            .filter(|file| file.kind == FileKind::Epoll);
+        epolls.map(|file| (file.pid, file.fd))
+    }
+
     /// Adds the last row of every open file once more, for a capture that begins.
     pub(crate) fn repeat(&self, rows: &mut FileColumns) {
         let open = self.open.values().cloned();

@@ -47,6 +47,7 @@ mod tls_library;
 mod tracepoints;
 mod trigger;
 mod unwind;
+mod watches;
 
 use std::{
     io::{self, Write},

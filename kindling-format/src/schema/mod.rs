@@ -171,7 +171,7 @@ pub trait Table: Sized {
 macro_rules! for_each_table {
     ($each:ident) => {
         $each! {
-            Clock, Process, Thread, Mapping, File, Symbol, Frame, Stack,
+            Clock, Process, Thread, Mapping, File, Watch, Symbol, Frame, Stack,
             Syscall, Argument, Payload, IoUring, Tcp, Block, Fault, Switch, Migration, Wakeup, Sample, Loss, Overhead
         }
     };

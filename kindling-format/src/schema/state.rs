@@ -168,3 +168,25 @@ table! {
         listening: bool, Dict;
     }
 }
+
+table! {
+    /// A descriptor that an epoll watched when the recorder looked: when it first met the process, and for
+    /// epolls that were used by then when a file of a recording begins. What is added later is told by
+    /// `arguments` of `epoll_ctl`.
+    Watch, WatchColumns, WatchViews = "watches",
+    sort(pid, ts), span |r| Some((r.ts, r.ts)), pid |r| Some(r.pid),
+    {
+        /// When it looked.
+        ts: i64, Delta;
+        /// The process.
+        pid: u32, Dict;
+        /// The epoll's descriptor in it.
+        epoll_fd: i32, Dict;
+        /// The descriptor that is watched, as it was added.
+        fd: i32, Delta;
+        /// What it is watched for (`EPOLLIN`, …).
+        events: u32, Dict;
+        /// The program's mark (`epoll_data_t`), which a call that finds the descriptor ready gives back.
+        data: u64, Delta;
+    }
+}

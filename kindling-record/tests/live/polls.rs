@@ -1,14 +1,22 @@
 //! A poll that a descriptor ended says which; one that did not wait says nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{BufRead, BufReader, Write},
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
 
 use kindling_format::{
-    schema::{Argument, Syscall},
+    schema::{Argument, Syscall, Watch},
     syscalls,
 };
 use serde_json::Value;
 
-use crate::support::{Program, Recording, analyzed, id, needs, number, record_until_known};
+use crate::support::{
+    Ongoing, Program, Recording, analyzed, id, needs, number, record_until_known,
+};
 
 const ASKED: &str = "60";
 const POLLS: [&str; 5] = ["epoll_wait", "poll", "ppoll", "pselect6", "epoll_ctl"];
@@ -132,5 +140,62 @@ fn the_analyzer_names_the_descriptor_that_ended_the_wait() {
             poll["kind"].as_str().unwrap(),
         );
         assert!(file.starts_with(kind), "{poll}: {wait:#}");
+    }
+}
+
+#[test]
+fn what_an_epoll_watched_before_the_recording_is_known() {
+    needs!("syscalls", "switches", "wakeups");
+    let program = Program::compile("polls");
+    let mut child = Command::new(program.path())
+        .args([ASKED, "3"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    output.read_line(&mut line).unwrap();
+    let numbers: Vec<i64> = line
+        .split_whitespace()
+        .map(|word| word.parse().unwrap())
+        .collect();
+    let [pid, epoll, ready] = numbers[..] else {
+        panic!("three numbers, not {line}")
+    };
+    let mut recorder = Ongoing::start(&["--pid", &pid.to_string()]);
+    // The capture is made when everything is attached, and the process is found a moment later.
+    while recorder.is_running() && !recorder.path().exists() {
+        thread::sleep(Duration::from_millis(20));
+    }
+    thread::sleep(Duration::from_millis(300));
+    child.stdin.take().unwrap().write_all(b"x").unwrap();
+    let recording = recorder.finish();
+    assert!(child.wait().unwrap().success());
+    let watches = recording.rows::<Watch>();
+    let of_epoll = |row: &&Watch| (i64::from(row.pid), i64::from(row.epoll_fd)) == (pid, epoll);
+    let watched: Vec<&Watch> = watches.iter().filter(of_epoll).collect();
+    assert_eq!(watched.len(), 3, "{watches:?}");
+    assert!(
+        watched
+            .iter()
+            .all(|row| row.events & 1 != 0 && row.data > 1 << 20),
+        "{watched:?}"
+    );
+    let Some(story) = analyzed(&recording, "thread", &[&pid.to_string()]) else {
+        return;
+    };
+    let rows = story["waits"]["rows"].as_array().unwrap().iter();
+    let ended: Vec<&Value> = rows
+        .filter(|row| row["reason"] == "poll" && !row["ready"].is_null())
+        .collect();
+    assert!(!ended.is_empty(), "{story:#}");
+    for wait in ended {
+        let found = &wait["ready"];
+        assert_eq!(
+            (&found["fd"], &found["certain"]),
+            (&ready.into(), &true.into()),
+            "{wait:#}"
+        );
     }
 }

@@ -16,6 +16,7 @@ use kindling_format::{
     schema::{
         Argument, Block, Clock, Fault, File, Frame, Index, IoUring, Loss, Mapping, Migration,
         Overhead, Payload, Process, Sample, Stack, Switch, Symbol, Syscall, Tcp, Thread, Wakeup,
+        Watch,
     },
 };
 
@@ -348,15 +349,19 @@ impl Edit<Thread> for Cut<'_> {
     }
 }
 
-impl Edit<Mapping> for Cut<'_> {
-    fn edit(&self, row: Mapping) -> Option<Mapping> {
-        let mut lives = self
-            .needs
-            .processes
-            .range((row.pid, i64::MIN)..=(row.pid, i64::MAX));
-        (row.ts <= self.scope.window.to && lives.next().is_some()).then_some(row)
-    }
+/// What is true of a process from some moment on.
+macro_rules! of_a_process {
+    ($($row:ident),*) => {
+        $(impl Edit<$row> for Cut<'_> {
+            fn edit(&self, row: $row) -> Option<$row> {
+                let lives = (row.pid, i64::MIN)..=(row.pid, i64::MAX);
+                let mut lives = self.needs.processes.range(lives);
+                (row.ts <= self.scope.window.to && lives.next().is_some()).then_some(row)
+            }
+        })*
+    };
 }
+of_a_process!(Mapping, Watch);
 
 impl Edit<File> for Cut<'_> {
     fn edit(&self, row: File) -> Option<File> {

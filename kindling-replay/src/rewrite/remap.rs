@@ -7,7 +7,7 @@ use std::{
 
 use kindling_format::schema::{
     Argument, Block, Clock, Fault, File, Frame, IoUring, Loss, Mapping, Migration, Overhead,
-    Payload, Process, Sample, Stack, Switch, Symbol, Syscall, Tcp, Thread, Wakeup,
+    Payload, Process, Sample, Stack, Switch, Symbol, Syscall, Tcp, Thread, Wakeup, Watch,
 };
 
 use super::{
@@ -109,6 +109,7 @@ remap! {
     }
     state Thread { ts: by ts, tid: by pid, pid: by pid, start_ts: by ts, exit_ts: some ts }
     state Mapping { ts: by ts, pid: by pid }
+    state Watch { ts: by ts, pid: by pid }
     state File {
         ts: by ts, id: by id, pid: by pid, open_ts: some ts, close_ts: some ts,
         inode: some unique, cookie: some unique, netns: some namespace, peer_inode: some unique,

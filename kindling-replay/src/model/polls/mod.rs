@@ -2,7 +2,7 @@
 //!
 //! What `poll`, `select` and `epoll_wait` left in memory was recorded where their thread had blocked (table
 //! `arguments`). The first two name descriptors; epoll gives back the program's own mark, which is tied to a
-//! descriptor by the `epoll_ctl` that added it. Where that was not recorded, the mark is taken for the descriptor
+//! descriptor by the `epoll_ctl` that added it, or by what the recorder found watched (table `watches`). Where that was not recorded, the mark is taken for the descriptor
 //! if it can be one: most programs have it so. Memory follows these calls.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,7 +73,7 @@ impl Polls {
     }
 
     fn resolve(told: Told, descriptors: &Descriptors<'_>, catalog: &Catalog) -> Self {
-        let watched = Watched::new(told.adds, descriptors, catalog);
+        let watched = Watched::new(told.adds, &told.watches, descriptors, catalog);
         let end = |poll: Poll| {
             let first = match poll.found {
                 Some(Found::Fd(fd, events)) => Ready {
@@ -119,7 +119,9 @@ fn asked(told: &Told) -> BTreeSet<Descriptor> {
         Some((poll.pid, fd))
     });
     let added = told.adds.iter().map(|add| (add.pid, add.fd));
-    found.chain(added).collect()
+    let watches = told.watches.iter();
+    let watched = watches.flat_map(|row| [(row.pid, row.epoll_fd), (row.pid, row.fd)]);
+    found.chain(added).chain(watched).collect()
 }
 
 #[cfg(test)]

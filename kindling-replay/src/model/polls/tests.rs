@@ -1,5 +1,5 @@
 use kindling_format::{
-    schema::{Argument, File, FileKind},
+    schema::{Argument, File, FileKind, Watch},
     syscalls,
 };
 
@@ -23,6 +23,7 @@ fn catalog() -> Catalog {
         file(40, 4, 0, Some(50), FileKind::Tcp),
         file(50, 5, 0, None, FileKind::Tcp),
         file(60, 6, 0, None, FileKind::Regular),
+        file(EPOLL, 9, 0, None, FileKind::Epoll),
     ];
     Catalog::from_rows("x86_64", vec![], vec![], files)
 }
@@ -64,12 +65,23 @@ fn polled(ts: i64, mark: u64) -> (Call, Vec<Argument>) {
 
 /// What ended the last of these calls.
 fn ended(calls: &[(Call, Vec<Argument>)]) -> Option<(Option<i32>, Option<u32>, bool)> {
+    ended_with(calls, vec![])
+}
+
+/// The same, with what was found watched.
+fn ended_with(
+    calls: &[(Call, Vec<Argument>)],
+    watches: Vec<Watch>,
+) -> Option<(Option<i32>, Option<u32>, bool)> {
     let catalog = catalog();
     let reader = Reader {
         catalog: &catalog,
         arch: "x86_64",
     };
-    let mut told = Told::default();
+    let mut told = Told {
+        watches,
+        ..Told::default()
+    };
     for (call, arguments) in calls {
         reader.call(call, arguments, &mut told);
     }
@@ -107,6 +119,41 @@ fn a_mark_that_was_not_recorded_may_be_the_descriptor() {
     assert_eq!(ended(&[add(1, 5, 0x7f00), polled(20, 3)]), unknown);
     assert_eq!(ended(&[polled(20, 33)]), unknown);
     assert_eq!(ended(&[polled(20, 6)]), unknown);
+}
+
+#[test]
+fn what_was_found_watched_is_known() {
+    let found = |ts, fd| Watch {
+        ts,
+        pid: 1,
+        epoll_fd: 9,
+        fd,
+        events: 1,
+        data: 77,
+    };
+    let known = |fd, file| Some((Some(fd), Some(file), true));
+    assert_eq!(
+        ended_with(&[polled(20, 77)], vec![found(1, 3)]),
+        known(3, 30)
+    );
+    // Found at the beginning of a file, after it had been added; or found late.
+    let both = [add(1, 3, 77), polled(20, 77)];
+    assert_eq!(
+        ended_with(&both, vec![found(10, 3), found(50, 3)]),
+        known(3, 30)
+    );
+    // Closed since, and the mark used again.
+    let again = [add(55, 5, 77), polled(60, 77)];
+    assert_eq!(ended_with(&again, vec![found(1, 4)]), known(5, 50));
+    // An epoll that is not known.
+    let other = Watch {
+        epoll_fd: 8,
+        ..found(1, 3)
+    };
+    assert_eq!(
+        ended_with(&[polled(20, 77)], vec![other]),
+        Some((None, None, true))
+    );
 }
 
 #[test]

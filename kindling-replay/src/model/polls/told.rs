@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kindling_format::{
     Rows,
-    schema::{Argument, Syscall},
+    schema::{Argument, Syscall, Watch},
     syscalls::ArgKind,
 };
 
@@ -28,6 +28,8 @@ pub(super) struct Told {
     pub(super) polls: Vec<Poll>,
     /// What was added to epolls.
     pub(super) adds: Vec<Add>,
+    /// What epolls watched when they were looked at.
+    pub(super) watches: Vec<Watch>,
 }
 
 /// What a poll found first.
@@ -94,6 +96,7 @@ impl Told {
             |(some_told, some_orphans)| {
                 told.polls.extend(some_told.polls);
                 told.adds.extend(some_told.adds);
+                told.watches.extend(some_told.watches);
                 for row in some_orphans {
                     orphans.entry((row.tid, row.ts)).or_default().push(row);
                 }
@@ -122,7 +125,10 @@ pub(super) struct Reader<'a> {
 impl Reader<'_> {
     /// What a segment says, and arguments whose call is in another one.
     fn segment(&self, segment: Segment<'_>) -> (Told, Vec<Argument>) {
-        let mut told = Told::default();
+        let mut told = Told {
+            watches: segment.rows().iter().collect(),
+            ..Told::default()
+        };
         let mut orphans = Vec::new();
         let arguments: Vec<Argument> = segment.rows().iter().collect();
         if arguments.is_empty() {

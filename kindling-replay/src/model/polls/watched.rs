@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kindling_format::schema::FileKind;
+use kindling_format::schema::{FileKind, Watch};
 
 use super::{
     Ready,
@@ -17,7 +17,7 @@ pub(super) fn as_descriptor(mark: u64) -> Option<i32> {
 
 /// A descriptor that an epoll watches.
 #[derive(Debug, Clone, Copy)]
-struct Watch {
+struct Watching {
     from: i64,
     until: i64,
     fd: i32,
@@ -28,7 +28,7 @@ struct Watch {
 pub(super) struct Watched<'a> {
     descriptors: &'a Descriptors<'a>,
     catalog: &'a Catalog,
-    by_mark: BTreeMap<(u32, u64), Vec<Watch>>,
+    by_mark: BTreeMap<(u32, u64), Vec<Watching>>,
     /// Epolls with a mark that is no descriptor.
     with_other_marks: BTreeSet<u32>,
 }
@@ -36,6 +36,7 @@ pub(super) struct Watched<'a> {
 impl<'a> Watched<'a> {
     pub(super) fn new(
         mut adds: Vec<Add>,
+        found: &[Watch],
         descriptors: &'a Descriptors<'a>,
         catalog: &'a Catalog,
     ) -> Self {
@@ -47,27 +48,53 @@ impl<'a> Watched<'a> {
             with_other_marks: BTreeSet::new(),
         };
         // What is added again was not watched any more.
-        let mut next: BTreeMap<(u32, u32, i32), i64> = BTreeMap::new();
-        for add in adds.into_iter().rev() {
-            let again = next.insert((add.epoll, add.pid, add.fd), add.ts);
-            let file = descriptors.file(add.pid, add.fd, add.ts);
-            let closed = file.and_then(|id| catalog.files.get(&id)?.close_ts);
-            let watch = Watch {
-                from: add.ts,
-                until: again.into_iter().chain(closed).min().unwrap_or(i64::MAX),
-                fd: add.fd,
-                file,
+        let mut added: BTreeMap<(u32, u32, i32), Vec<i64>> = BTreeMap::new();
+        for add in &adds {
+            let key = (add.epoll, add.pid, add.fd);
+            added.entry(key).or_default().push(add.ts);
+        }
+        let again = |add: &Add| {
+            let times = added.get(&(add.epoll, add.pid, add.fd))?;
+            times
+                .get(times.partition_point(|ts| *ts <= add.ts))
+                .copied()
+        };
+        for add in &adds {
+            watched.add(add, add.ts, again(add));
+        }
+        for row in found {
+            let Some(epoll) = descriptors.file(row.pid, row.epoll_fd, row.ts) else {
+                continue;
             };
-            watched
-                .by_mark
-                .entry((add.epoll, add.mark))
-                .or_default()
-                .push(watch);
-            if as_descriptor(add.mark) != Some(add.fd) {
-                watched.with_other_marks.insert(add.epoll);
-            }
+            let add = Add {
+                ts: row.ts,
+                pid: row.pid,
+                epoll,
+                fd: row.fd,
+                mark: row.data,
+            };
+            // It was there before it was found.
+            watched.add(&add, i64::MIN, again(&add));
         }
         watched
+    }
+
+    fn add(&mut self, add: &Add, from: i64, again: Option<i64>) {
+        let file = self.descriptors.file(add.pid, add.fd, add.ts);
+        let known = file.and_then(|id| self.catalog.files.get(&id));
+        let opened = known.and_then(|file| file.open_ts);
+        let closed = known.and_then(|file| file.close_ts);
+        let watching = Watching {
+            from: opened.map_or(from, |opened| opened.max(from)),
+            until: again.into_iter().chain(closed).min().unwrap_or(i64::MAX),
+            fd: add.fd,
+            file,
+        };
+        let with_mark = self.by_mark.entry((add.epoll, add.mark)).or_default();
+        with_mark.push(watching);
+        if as_descriptor(add.mark) != Some(add.fd) {
+            self.with_other_marks.insert(add.epoll);
+        }
     }
 
     /// The descriptor that a poll has found by its mark.
@@ -77,14 +104,16 @@ impl<'a> Watched<'a> {
             return unknown;
         };
         let watches = self.by_mark.get(&(epoll, mark));
-        let mut then = watches
+        let then = watches
             .into_iter()
             .flatten()
             .filter(|watch| watch.from <= poll.end && poll.ts < watch.until);
+        let then: BTreeSet<(i32, Option<u32>)> = then.map(|watch| (watch.fd, watch.file)).collect();
+        let mut then = then.into_iter();
         match (then.next(), then.next()) {
-            (Some(watch), None) => Ready {
-                fd: Some(watch.fd),
-                file: watch.file,
+            (Some((fd, file)), None) => Ready {
+                fd: Some(fd),
+                file,
                 ..unknown
             },
             // Several have this mark.
