@@ -12,8 +12,10 @@
 /* struct epoll_event is packed on x86, and nowhere else. */
 #ifdef __TARGET_ARCH_x86
 #define EPOLL_EVENT_BYTES 12
+#define EPOLL_DATA_OFFSET 4
 #else
 #define EPOLL_EVENT_BYTES 16
+#define EPOLL_DATA_OFFSET 8
 #endif
 
 static __always_inline void send_arg(struct syscall_exit *exit, struct kd_arg *record, u32 arg,
@@ -95,6 +97,26 @@ static __always_inline bool has_message_name(struct syscall_exit *exit, u16 nr)
 	return (transfer == KD_RECVMSG || transfer == KD_RECVMMSG) && exit->ret > 0;
 }
 
+/* Whether an epoll_ctl that adds a descriptor says what its thread has not said before: some programs
+ * take a connection out and add it again, with the same mark, for each request. */
+static __always_inline bool is_new_watch(struct thread_state *thread)
+{
+	u32 fd = thread->args[2];
+	struct file_slot *slot = &thread->files[fd & (FILE_SLOTS - 1)];
+	u64 mark;
+
+	if (!slot->file || slot->file != file_of_fd(bpf_get_current_task_btf(), fd))
+		return true;
+	if (bpf_probe_read_user(&mark, sizeof(mark), (void *)thread->args[3] + EPOLL_DATA_OFFSET))
+		return true;
+	/* Never 0, and other for another epoll. */
+	mark = ((mark ^ thread->args[0] << 48) * 0x9e3779b97f4a7c15ULL) | 1;
+	if (slot->watch == mark)
+		return false;
+	slot->watch = mark;
+	return true;
+}
+
 /*
  * Whether the call says which descriptors it watches or found ready, and that is worth its price: a
  * server under load polls without waiting, and changes what it watches with each request. What ended
@@ -109,7 +131,8 @@ static __always_inline bool has_readiness(struct syscall_exit *exit, u16 nr)
 	if (!readiness || nr & KD_COMPAT)
 		return false;
 	if (readiness == KD_EPOLL_CTL)
-		return exit->ret == 0 && (u32)thread->args[1] == EPOLL_CTL_ADD;
+		return exit->ret == 0 && (u32)thread->args[1] == EPOLL_CTL_ADD &&
+		       is_new_watch(thread);
 	return thread->blocked && exit->ret > 0;
 }
 

@@ -240,6 +240,7 @@ static __always_inline struct file_slot *identify_file(struct thread_state *thre
 	slot->id = state->id;
 	slot->mode = state->mode;
 	slot->stream = state->stream;
+	slot->watch = 0;
 	return slot;
 }
 

@@ -74,6 +74,7 @@ struct file_slot {
 	u32 id;
 	u16 mode;
 	u16 stream; /* bytes through it are kept: enum stream */
+	u64 watch; /* what was last said of an epoll that watches it; 0: nothing */
 };
 
 struct thread_state {

@@ -5,6 +5,7 @@
 // In each case a helper thread sleeps that long before it makes the descriptor ready, so that the call blocks.
 // `ready` is that descriptor, `events` what becomes of it in the words of kindling-replay, `others` how many are
 // ready with it; a case without `ready` ends by its time. `quick` are calls that find what they look for at once.
+// The thread `adder` adds a descriptor to an epoll `adds` times, with `marks` different marks.
 // With rounds, everything is registered first, and a line says so; then stdin is waited for, and an epoll polled
 // that often.
 
@@ -263,6 +264,31 @@ static int quick(void)
 	return calls;
 }
 
+// Takes a descriptor out and adds it again, with two marks one after the other.
+enum { ADDS = 10, MARKS = 2 };
+
+static void *add_again(void *unused)
+{
+	int epoll = epoll_create1(0);
+
+	(void)unused;
+	open_channels();
+	int fd = channels[CHOSEN].from;
+	if (write(channels[CHOSEN].to, "x", 1) != 1)
+		die("write");
+	take(fd);
+	for (int i = 0; i < MARKS * ADDS; i++) {
+		struct epoll_event event = { .events = EPOLLIN, .data.u64 = i / ADDS };
+
+		if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0 ||
+		    epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL) < 0)
+			die("epoll_ctl");
+	}
+	close_channels();
+	close(epoll);
+	return (void *)syscall(SYS_gettid);
+}
+
 static struct test tests[] = {
 	{ .name = "epoll-fd", .run = epoll_by_fd, .events = "in", .kind = "pipe" },
 	{ .name = "epoll-pointer", .run = epoll_by_pointer, .events = "in", .kind = "pipe" },
@@ -325,8 +351,13 @@ int main(int argc, char **argv)
 	}
 	int calls = quick();
 	int64_t to_ns = clock_ns(CLOCK_MONOTONIC);
-	printf("{\"pid\": %d, \"asked_ns\": %lld, \"from_ns\": %lld, \"to_ns\": %lld, \"quick\": %d, \"polls\": [",
+	void *again;
+
+	pthread_join(start_thread(add_again, NULL), &again);
+	printf("{\"pid\": %d, \"asked_ns\": %lld, \"from_ns\": %lld, \"to_ns\": %lld, \"quick\": %d, ",
 	       getpid(), (long long)asked_ns, (long long)from_ns, (long long)to_ns, calls);
+	printf("\"adder\": %d, \"adds\": %d, \"marks\": %d, \"polls\": [", (int)(intptr_t)again,
+	       MARKS * ADDS, MARKS);
 	for (int i = 0; i < ALL; i++) {
 		struct test *t = &tests[i];
 

@@ -19,6 +19,7 @@ use crate::support::{
 };
 
 const ASKED: &str = "60";
+const EPOLL_CTL_ADD: u64 = 1;
 const POLLS: [&str; 5] = ["epoll_wait", "poll", "ppoll", "pselect6", "epoll_ctl"];
 
 fn polls(recording: &Recording) -> &[Value] {
@@ -84,6 +85,16 @@ fn only_polls_that_blocked_say_what_was_ready() {
         .filter(|row| row.pid == pid && POLLS.contains(&name(row)));
     let (added, others): (Vec<&Syscall>, Vec<&Syscall>) =
         of_program.partition(|row| name(row) == "epoll_ctl");
+    let adder = id(&recording.truth["adder"]);
+    let (again, added): (Vec<&Syscall>, Vec<&Syscall>) =
+        added.into_iter().partition(|row| row.tid == adder);
+    let is_add = |row: &&&Syscall| row.arg1 == Some(EPOLL_CTL_ADD);
+    let again: Vec<&&Syscall> = again.iter().filter(is_add).collect();
+    let news = again
+        .iter()
+        .filter(|row| told.contains_key(&(row.tid, row.ts)));
+    assert_eq!(again.len() as i64, number(&recording.truth["adds"]));
+    assert_eq!(news.count() as i64, number(&recording.truth["marks"]));
     for row in added {
         assert!(
             told.contains_key(&(row.tid, row.ts)),
