@@ -12,7 +12,7 @@ use kindling_format::schema::{Direction, File, FileKind, Payload, Syscall};
 use serde::Serialize;
 
 use crate::{
-    analysis::{rpc_call::Calls, serving::Serving},
+    analysis::serving::Serving,
     context::Context,
     filter::EventKind,
     model::{
@@ -54,8 +54,8 @@ pub struct LogRow {
 
 /// The lines that the selection admits, in the order of time. To a condition a line is a payload: that of
 /// the call that began it, with the line's own bytes.
-pub fn report(context: &Context, catalog: &Catalog, calls: &Calls) -> List<LogRow> {
-    let teller = Teller::new(context, catalog, calls);
+pub fn report(context: &Context, catalog: &Catalog, serving: &Serving) -> List<LogRow> {
+    let teller = Teller::new(context, catalog, serving);
     let lines = lines(context, catalog);
     let total = lines.len() as u64;
     let shown = lines.into_iter().take(context.top.unwrap_or(usize::MAX));
@@ -66,8 +66,8 @@ pub fn report(context: &Context, catalog: &Catalog, calls: &Calls) -> List<LogRo
 }
 
 /// The lines that one thread began.
-pub fn of_thread(context: &Context, catalog: &Catalog, calls: &Calls, tid: u32) -> Vec<LogRow> {
-    let teller = Teller::new(context, catalog, calls);
+pub fn of_thread(context: &Context, catalog: &Catalog, serving: &Serving, tid: u32) -> Vec<LogRow> {
+    let teller = Teller::new(context, catalog, serving);
     let own = lines(context, catalog).into_iter();
     let own = own.filter(|line| line.begun.row.tid == tid);
     own.map(|line| teller.row(line)).collect()
@@ -77,16 +77,16 @@ pub fn of_thread(context: &Context, catalog: &Catalog, calls: &Calls, tid: u32) 
 struct Teller<'a> {
     context: &'a Context,
     catalog: &'a Catalog,
-    serving: Serving,
+    serving: &'a Serving,
     year: i16,
 }
 
 impl<'a> Teller<'a> {
-    fn new(context: &'a Context, catalog: &'a Catalog, calls: &Calls) -> Self {
+    fn new(context: &'a Context, catalog: &'a Catalog, serving: &'a Serving) -> Self {
         Self {
             context,
             catalog,
-            serving: Serving::new(calls),
+            serving,
             year: year(context),
         }
     }

@@ -6,7 +6,7 @@ use kindling_format::schema::File;
 use serde::Serialize;
 
 use crate::{
-    analysis::rpc_call::{self, Call, CallKey, Calls},
+    analysis::rpc_call::{self, Call, CallKey, CallOrder},
     context::{Completeness, Context},
     filter::EventKind,
     model::{
@@ -18,7 +18,7 @@ use crate::{
     },
     protocol::{Doubts, Outcome},
     render::json::{CaptureReport, List},
-    selection::glob,
+    selection::{Window, glob},
 };
 
 /// Which requests are wanted, beside the selection that all commands share.
@@ -175,13 +175,53 @@ pub fn report(context: &Context, catalog: &Catalog, filter: &RpcFilter) -> RpcsR
     gathered.report(rpc_call::doubts(&streams))
 }
 
-/// The place of the slowest selected request in the list of all.
-pub fn slowest(context: &Context, catalog: &Catalog, calls: &Calls) -> Option<usize> {
+/// Which request is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// That of an id.
+    Id(usize),
+    /// The slowest of those that the selection admits.
+    Slowest,
+}
+
+/// Where a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Its id.
+    pub id: usize,
+    /// From its start to its end, or to when nobody waited for it any more.
+    pub window: Window,
+}
+
+/// Finds a request, if it exists, and counts them all.
+pub fn locate(context: &Context, catalog: &Catalog, which: Which) -> (Option<Place>, usize) {
     let wanted = Wanted::new(context, catalog);
-    let selected = calls.calls.iter().enumerate();
-    let selected = selected.filter(|(_, call)| wanted.admits(call));
-    let slowest = selected.min_by_key(|(_, call)| Reverse(wanted.described.latency(call)));
-    slowest.map(|(index, _)| index)
+    let connections = Connections::new(&catalog.files);
+    let (mut order, mut ends, mut slowest) = (CallOrder::default(), Vec::new(), None);
+    rpc_call::each(context, catalog, &connections, |call| {
+        let known_by = order.add(&call);
+        ends.push(wanted.described.window(&call).to);
+        if which == Which::Slowest && wanted.admits(&call) {
+            let slow = (Reverse(wanted.described.latency(&call)), known_by);
+            slowest = slowest
+                .take()
+                .map_or(Some(slow), |other| Some(slow.min(other)));
+        }
+    });
+    order.sort();
+    let id = match which {
+        Which::Id(id) => Some(id),
+        Which::Slowest => slowest.and_then(|(_, known_by)| order.id(&known_by)),
+    };
+    let place = |id: usize| {
+        let (key, arrival) = order.get(id)?;
+        let window = Window {
+            from: key.start,
+            to: *ends.get(*arrival as usize)?,
+        };
+        Some(Place { id, window })
+    };
+    (id.and_then(place), order.total())
 }
 
 /// The requests that the selection admits.
@@ -436,6 +476,16 @@ impl Described<'_> {
         let file = call.file(Role::Client).or(call.file(Role::Server));
         let closed = file.and_then(|file| self.catalog.files.get(&file)?.close_ts);
         closed.unwrap_or(self.context.span.to)
+    }
+
+    /// From its start to its end, or to when nobody waited for it any more.
+    pub fn window(&self, call: &Call) -> Window {
+        let from = call.start();
+        let to = call.end().unwrap_or_else(|| self.gave_up(call));
+        Window {
+            from,
+            to: to.max(from),
+        }
     }
 
     /// One end of the call.

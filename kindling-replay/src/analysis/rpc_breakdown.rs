@@ -164,17 +164,18 @@ pub struct WakerRow {
     pub at_ns: i64,
 }
 
-/// Takes a call apart. The selected window must be the call's; see [`window`].
+/// Takes a call apart. The selected window must be the call's, see [`Described::window`], and `calls` must have all
+/// that touch it.
 pub fn report(
     context: &Context,
     catalog: &Catalog,
     stacks: &Stacks,
     calls: &Calls,
-    index: usize,
+    id: usize,
 ) -> Option<BreakdownReport> {
-    let call = calls.calls.get(index)?;
+    let call = calls.get(id)?;
     let described = Described { context, catalog };
-    let rpc = described.row(index, call);
+    let rpc = described.row(id, call);
     let Window {
         from: start,
         to: end,
@@ -199,7 +200,7 @@ pub fn report(
         request_line,
         response_line,
         stages: view.stages(&line),
-        behind: view.behind(calls, index, &line),
+        behind: view.behind(calls, id, &line),
         threads: view.threads(
             call,
             &serving,
@@ -220,16 +221,6 @@ pub fn report(
         completeness: context.completeness(),
         rpc,
     })
-}
-
-/// The window of a call: from its start to its end, or to where it was given up.
-pub fn window(described: &Described<'_>, call: &Call) -> Window {
-    let from = call.start();
-    let to = call.end().unwrap_or_else(|| described.gave_up(call));
-    Window {
-        from,
-        to: to.max(from),
-    }
 }
 
 /// The threads of the server that had the request.
@@ -397,18 +388,14 @@ impl View<'_> {
                 .map(|client| client.request.first);
             client.is_some_and(|made| serving.contains(&made.tid) && window.contains(made.ts))
         };
-        let nested = calls
-            .calls
-            .iter()
-            .enumerate()
-            .filter(|(_, call)| inside(call));
+        let nested = calls.calls.iter().filter(|(_, call)| inside(call));
         nested
-            .map(|(index, call)| self.described.row(index, call))
+            .map(|(id, call)| self.described.row(*id, call))
             .collect()
     }
 
     /// The requests that the thread which was to read this one had in hand.
-    fn behind(&self, calls: &Calls, index: usize, line: &[Stage]) -> Behind {
+    fn behind(&self, calls: &Calls, id: usize, line: &[Stage]) -> Behind {
         let mut behind = Behind::default();
         let queue = line.iter().find(|stage| stage.kind == StageKind::Queue);
         let Some(&Stage {
@@ -421,12 +408,7 @@ impl View<'_> {
             return behind;
         };
         let mut longest = None;
-        for (other, call) in calls
-            .calls
-            .iter()
-            .enumerate()
-            .filter(|(other, _)| *other != index)
-        {
+        for (other, call) in calls.calls.iter().filter(|(other, _)| *other != id) {
             let Some(server) = call
                 .exchange(Role::Server)
                 .filter(|s| s.request.last.tid == tid)
@@ -453,7 +435,7 @@ impl View<'_> {
                 (behind.longest_ns, longest) = (held, Some((other, call)));
             }
         }
-        behind.longest = longest.map(|(other, call)| self.described.row(other, call));
+        behind.longest = longest.map(|(other, call)| self.described.row(*other, call));
         behind
     }
 }

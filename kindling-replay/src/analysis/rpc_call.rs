@@ -12,6 +12,7 @@ use crate::{
     },
     protocol::{Doubts, Exchange, Outcome, Transfer},
     scan,
+    selection::Window,
 };
 
 /// A request with its response.
@@ -27,12 +28,18 @@ pub struct Call {
     pub server: Option<(u32, Exchange)>,
 }
 
-/// All calls of a capture, in memory. What only counts requests takes them one by one from [`each`].
+/// Some calls of a capture, in memory. What only counts requests takes them one by one from [`each`].
 #[derive(Debug, Default)]
 pub struct Calls {
-    /// In the order of their keys. The place in this list is the call's id.
-    pub calls: Vec<Call>,
+    /// Each with its id, which is its place among all calls in the order of their keys.
+    pub calls: Vec<(usize, Call)>,
+    /// How many there are in the capture.
+    pub total: usize,
 }
+
+/// The order of all calls of a capture, without what is in them.
+#[derive(Debug, Default)]
+pub struct CallOrder(Vec<(CallKey, u32)>);
 
 /// What orders calls: by their start, and those of one moment by their ends and place in the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -142,6 +149,25 @@ impl Call {
         ends.into_iter().flatten().all(|exchange| exchange.inferred)
     }
 
+    /// Whether one of its ends was at it in the window.
+    pub fn touches(&self, window: Window) -> bool {
+        let ends = [Role::Client, Role::Server].map(|role| self.exchange(role));
+        ends.into_iter().flatten().any(|exchange| {
+            let done = exchange.response.map_or(i64::MAX, |r| r.last.end());
+            window.overlaps(exchange.request.first.ts, done)
+        })
+    }
+
+    /// Whether a thread read or wrote something of it.
+    pub fn involves(&self, tid: u32) -> bool {
+        let ends = [Role::Client, Role::Server].map(|role| self.exchange(role));
+        ends.into_iter().flatten().any(|exchange| {
+            let spans = [Some(exchange.request), exchange.response];
+            let mut transfers = spans.into_iter().flatten();
+            transfers.any(|span| span.first.tid == tid || span.last.tid == tid)
+        })
+    }
+
     /// Its place among all calls.
     pub fn key(&self) -> CallKey {
         let file = |role| self.file(role).map_or(0, |file| file.saturating_add(1));
@@ -166,14 +192,65 @@ impl Call {
     }
 }
 
+impl CallOrder {
+    /// Adds a call in the order in which [`each`] gives them; what it is known by.
+    pub fn add(&mut self, call: &Call) -> (CallKey, u32) {
+        let known_by = (call.key(), u32::try_from(self.0.len()).unwrap_or(u32::MAX));
+        self.0.push(known_by);
+        known_by
+    }
+
+    /// The calls are all there.
+    pub fn sort(&mut self) {
+        self.0.sort_unstable();
+    }
+
+    /// The id of a call; `None` before the order was sorted.
+    pub fn id(&self, known_by: &(CallKey, u32)) -> Option<usize> {
+        self.0.binary_search(known_by).ok()
+    }
+
+    /// What the call of an id is known by.
+    pub fn get(&self, id: usize) -> Option<&(CallKey, u32)> {
+        self.0.get(id)
+    }
+
+    /// How many calls there are.
+    pub fn total(&self) -> usize {
+        self.0.len()
+    }
+}
+
 impl Calls {
-    /// Finds the calls of a capture, whatever the selection is.
-    pub fn load(context: &Context, catalog: &Catalog) -> Self {
-        let mut calls = Vec::new();
+    /// Finds the calls of a capture, whatever the selection is, and keeps those that are wanted.
+    pub fn load(
+        context: &Context,
+        catalog: &Catalog,
+        is_wanted: impl Fn(&Call) -> bool + Sync,
+    ) -> Self {
+        let mut order = CallOrder::default();
+        let mut kept = Vec::new();
         let connections = Connections::new(&catalog.files);
-        each(context, catalog, &connections, |call| calls.push(call));
-        calls.sort_by_key(Call::key);
-        Self { calls }
+        each(context, catalog, &connections, |call| {
+            let known_by = order.add(&call);
+            if is_wanted(&call) {
+                kept.push((known_by, call));
+            }
+        });
+        order.sort();
+        let with_id = |(known_by, call)| Some((order.id(&known_by)?, call));
+        let mut calls: Vec<_> = kept.into_iter().filter_map(with_id).collect();
+        calls.sort_by_key(|(id, _)| *id);
+        Self {
+            calls,
+            total: order.total(),
+        }
+    }
+
+    /// The call of an id, if it was kept.
+    pub fn get(&self, id: usize) -> Option<&Call> {
+        let place = self.calls.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        self.calls.get(place).map(|(_, call)| call)
     }
 }
 

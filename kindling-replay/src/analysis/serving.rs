@@ -5,10 +5,17 @@ use std::collections::BTreeMap;
 use crate::{
     analysis::{
         rpc,
-        rpc_call::{Call, Calls},
+        rpc_call::{self, Call, CallOrder, Calls},
     },
-    model::connection::Role,
+    context::Context,
+    model::{
+        catalog::Catalog,
+        connection::{Connections, Role},
+    },
 };
+
+/// A thread had a request in hand, from when to when.
+type Span = (u32, i64, i64);
 
 /// Which requests each thread had in hand, and when.
 #[derive(Debug)]
@@ -24,20 +31,35 @@ struct Hand {
 }
 
 impl Serving {
-    /// From the requests of a capture.
+    /// From all requests of a capture, of which no more is kept.
+    pub fn load(context: &Context, catalog: &Catalog) -> Self {
+        let mut order = CallOrder::default();
+        let mut spans = Vec::new();
+        let connections = Connections::new(&catalog.files);
+        rpc_call::each(context, catalog, &connections, |call| {
+            let known_by = order.add(&call);
+            spans.extend(served(&call).into_iter().map(|span| (known_by, span)));
+        });
+        order.sort();
+        let with_id = |(known_by, span)| Some((order.id(&known_by)?, span));
+        Self::of(spans.into_iter().filter_map(with_id))
+    }
+
+    /// From these requests.
     pub fn new(calls: &Calls) -> Self {
+        let calls = calls.calls.iter();
+        Self::of(calls.flat_map(|(id, call)| served(call).into_iter().map(|span| (*id, span))))
+    }
+
+    fn of(spans: impl Iterator<Item = (usize, Span)>) -> Self {
         let mut hands: BTreeMap<u32, Vec<Hand>> = BTreeMap::new();
-        for (request, call) in calls.calls.iter().enumerate() {
-            for (tid, start, end) in served(call) {
-                let end_so_far = end;
-                let hand = Hand {
-                    start,
-                    end,
-                    end_so_far,
-                    request,
-                };
-                hands.entry(tid).or_default().push(hand);
-            }
+        for (request, (tid, start, end)) in spans {
+            hands.entry(tid).or_default().push(Hand {
+                start,
+                end,
+                end_so_far: end,
+                request,
+            });
         }
         for hands in hands.values_mut() {
             hands.sort_by_key(|hand| (hand.start, hand.request));
@@ -67,7 +89,7 @@ impl Serving {
 
 /// The threads that read a request and wrote its answer, with the server's time: from the read that got
 /// the request to the end of the write that answered it.
-fn served(call: &Call) -> Vec<(u32, i64, i64)> {
+fn served(call: &Call) -> Vec<Span> {
     let Some(exchange) = call.exchange(Role::Server) else {
         return Vec::new();
     };

@@ -5,8 +5,10 @@ use anyhow::bail;
 use crate::{
     Outcome,
     analysis::{
-        critical_path_compare, critical_path_report, critical_path_report::Question,
-        rpc::RpcFilter, rpc_call::Calls,
+        critical_path_compare, critical_path_report,
+        critical_path_report::Question,
+        rpc::{self as requests, RpcFilter},
+        rpc_call::Calls,
     },
     cli::{CommonArgs, Format, UsageError},
     commands::rpc,
@@ -102,11 +104,13 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
 }
 
 fn request(id: &str, context: &Context, catalog: &Catalog) -> anyhow::Result<Question> {
-    let calls = Calls::load(context, catalog);
-    let index = rpc::find(id, context, catalog, &calls)?;
-    let name = format!("r{}", index + 1);
-    let call = calls.calls.get(index);
-    match call.and_then(|call| critical_path_compare::question(call, &name)) {
+    let place = rpc::find(id, context, catalog)?;
+    let name = requests::id(place.id);
+    let calls = Calls::load(context, catalog, |call| call.touches(place.window));
+    match calls
+        .get(place.id)
+        .and_then(|call| critical_path_compare::question(call, &name))
+    {
         Some(question) => Ok(question),
         None => bail!(
             "{} has no answer to request {name}, and so no path",

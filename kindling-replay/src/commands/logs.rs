@@ -2,7 +2,7 @@
 
 use crate::{
     Outcome,
-    analysis::{logs, rpc_call::Calls},
+    analysis::{logs, serving::Serving},
     cli::{CommonArgs, Format},
     context::Context,
     model::catalog::Catalog,
@@ -33,7 +33,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let context = Context::open(&args.common, &[Format::Text, Format::Json])?;
     let catalog = Catalog::load(&context);
-    let calls = Calls::load(&context, &catalog);
-    let report = logs::report(&context, &catalog, &calls);
+    let serving = Serving::load(&context, &catalog);
+    let report = logs::report(&context, &catalog, &serving);
     context.answer("logs", &report, render::logs::text)
 }

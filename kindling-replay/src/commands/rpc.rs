@@ -5,7 +5,7 @@ use anyhow::bail;
 use crate::{
     Outcome,
     analysis::{
-        rpc::{self, Described},
+        rpc::{self, Place, Which},
         rpc_breakdown,
         rpc_call::Calls,
     },
@@ -41,21 +41,11 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         .refuse(&[Unused::Top], "rpc shows all of one request")?;
     let mut context = Context::open(&args.common, &[Format::Text, Format::Json])?;
     let catalog = Catalog::load(&context);
-    let calls = Calls::load(&context, &catalog);
-    let index = find(&args.id, &context, &catalog, &calls)?;
-    let described = Described {
-        context: &context,
-        catalog: &catalog,
-    };
-    let window = calls
-        .calls
-        .get(index)
-        .map(|call| rpc_breakdown::window(&described, call));
-    if let Some(window) = window {
-        context.select_window(window);
-    }
+    let place = find(&args.id, &context, &catalog)?;
+    context.select_window(place.window);
+    let calls = Calls::load(&context, &catalog, |call| call.touches(place.window));
     let stacks = Stacks::load(&context);
-    let Some(report) = rpc_breakdown::report(&context, &catalog, &stacks, &calls, index) else {
+    let Some(report) = rpc_breakdown::report(&context, &catalog, &stacks, &calls, place.id) else {
         bail!("{} has no request {}", context.file_name, args.id);
     };
     context.answer("rpc", &report, render::rpc_breakdown::text)
@@ -72,29 +62,25 @@ pub(super) fn refuse_selection(id: &str, common: &CommonArgs) -> Result<(), Usag
     }
 }
 
-/// The request that an id names, as a place in the list of calls.
+/// The request that an id names.
 ///
 /// # Errors
 /// If there is none.
-pub(super) fn find(
-    id: &str,
-    context: &Context,
-    catalog: &Catalog,
-    calls: &Calls,
-) -> anyhow::Result<usize> {
-    let total = calls.calls.len();
-    let index = match id {
-        "slowest" => rpc::slowest(context, catalog, calls),
-        id => rpc::index_of(id),
+pub(super) fn find(id: &str, context: &Context, catalog: &Catalog) -> anyhow::Result<Place> {
+    let which = match id {
+        "slowest" => Some(Which::Slowest),
+        id => rpc::index_of(id).map(Which::Id),
     };
-    match index {
-        Some(index) if index < total => Ok(index),
+    // What names no request is told how many there are.
+    let (place, total) = rpc::locate(context, catalog, which.unwrap_or(Which::Slowest));
+    match (which, place) {
+        (Some(_), Some(place)) => Ok(place),
         _ if total == 0 => bail!("{} has no requests of a known protocol", context.file_name),
-        Some(_) => bail!(
+        (Some(Which::Id(_)), None) => bail!(
             "{} has no request {id}: they go from r1 to r{total}",
             context.file_name
         ),
-        None => Err(UsageError(format!(
+        _ => Err(UsageError(format!(
             "{id:?} names no request: expected r1 to r{total}, or slowest"
         ))
         .into()),

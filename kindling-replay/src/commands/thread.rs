@@ -74,7 +74,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         Which::Busiest => busiest(&context, &catalog, &stacks)?,
     };
     let life = find(&context, &catalog, tid)?;
-    let calls = Calls::load(&context, &catalog);
+    let calls = Calls::load(&context, &catalog, |call| call.involves(tid));
     let Some(report) = story::report(&context, &catalog, &stacks, &calls, life) else {
         bail!("thread {tid} was not recorded");
     };

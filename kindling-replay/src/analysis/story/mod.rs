@@ -10,7 +10,7 @@ use kindling_format::schema::{File, FileKind, Syscall};
 use serde::Serialize;
 
 use crate::{
-    analysis::{logs, ready::ReadyRow, rpc, rpc_call::Calls, threads::ThreadRow},
+    analysis::{logs, ready::ReadyRow, rpc, rpc_call::Calls, serving::Serving, threads::ThreadRow},
     context::Context,
     filter::EventKind,
     model::{
@@ -129,7 +129,8 @@ pub struct Part {
     pub ready: Option<ReadyRow>,
 }
 
-/// Tells the story of a thread of the catalog; `None` if it was not recorded.
+/// Tells the story of a thread of the catalog; `None` if it was not recorded. `calls` are those that the
+/// thread had a part in.
 pub fn report(
     context: &Context,
     catalog: &Catalog,
@@ -301,7 +302,7 @@ impl Teller<'_> {
     fn note_requests(&self, calls: &Calls, items: &mut [Item]) -> (u64, u64) {
         let window = self.context.selection.window;
         let (mut served, mut asked) = (0, 0);
-        for (index, call) in calls.calls.iter().enumerate() {
+        for (id, call) in &calls.calls {
             for role in [Role::Server, Role::Client] {
                 let own = call.requester(role).filter(|by| by.tid == self.life.tid);
                 let Some(own) = own.filter(|by| window.contains(by.ts)) else {
@@ -315,7 +316,7 @@ impl Teller<'_> {
                 };
                 *all += 1;
                 *noted += 1;
-                let name = || format!("{}: {} {}", rpc::id(index), call.protocol, call.endpoint());
+                let name = || format!("{}: {} {}", rpc::id(*id), call.protocol, call.endpoint());
                 notes.request.get_or_insert_with(name);
             }
         }
@@ -324,7 +325,8 @@ impl Teller<'_> {
 
     /// Notes at the calls which lines they began.
     fn note_lines(&self, calls: &Calls, items: &mut [Item]) {
-        for row in logs::of_thread(self.context, self.catalog, calls, self.life.tid) {
+        let serving = Serving::new(calls);
+        for row in logs::of_thread(self.context, self.catalog, &serving, self.life.tid) {
             let ts = self.context.span.from.saturating_add(row.ts_ns);
             if let Some(item) = call_at(items, ts) {
                 item.notes.lines += 1;
