@@ -5,9 +5,9 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 use kindling_format::{Summary, header::Moment, schema::Loss};
 
 use crate::{
-    batch::Drain,
     bpf_cost::BpfMeter,
     cost::{self, CostMeter},
+    drain::Drain,
     probes::Probes,
 };
 

@@ -1,6 +1,6 @@
 //! `kindling-record`: eBPF in, one capture file out.
 //!
-//! A record travels kernel event → ring → [`raw`] → [`batch`] → [`encoder`] → file. [`session`]
+//! A record travels kernel event → ring → [`drain`] → [`batch`] → [`encoder`] → file. [`session`]
 //! wires the stages, [`probes`] owns the kernel side, and what will be gone later is resolved on the
 //! way: names in [`lives`], descriptors in [`files`], code addresses in [`symbols`].
 
@@ -15,6 +15,7 @@ mod containers;
 mod cost;
 mod cpus;
 mod doctor;
+mod drain;
 mod encoder;
 mod events;
 mod files;

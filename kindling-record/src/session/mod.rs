@@ -20,11 +20,11 @@ use libbpf_rs::RingBuffer;
 
 use crate::{
     account::Account,
-    batch::Drain,
     clocks,
     command::{HeldCommand, RunningCommand},
     config::RecordConfig,
     cost,
+    drain::Drain,
     encoder::Encoder,
     flight::{Flight, FlightOutcome},
     limits::Shedder,

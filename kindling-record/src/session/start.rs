@@ -9,13 +9,13 @@ use libbpf_rs::{RingBuffer, RingBufferBuilder};
 use super::{Outcome, Session, Signals, Way};
 use crate::{
     account::Account,
-    batch::Drain,
     clocks,
     command::{HeldCommand, RunningCommand},
     config::RecordConfig,
     cost,
     cpus::Cpus,
     doctor::to_source,
+    drain::Drain,
     encoder::Encoder,
     flight::{ControlSocket, Flight, FlightConfig, Memory},
     header::header,

@@ -8,8 +8,8 @@ use serde::Serialize;
 use crate::{
     analysis::{
         flow_tcp::{self, FlowTcp},
-        rpc,
         rpc_call::{self, Call},
+        rpc_row,
     },
     context::{Completeness, Context},
     filter::EventKind,
@@ -324,8 +324,8 @@ impl<'a> View<'a> {
         shared: bool,
     ) -> FlowRow {
         let address = match (link.server, link.client) {
-            (Some(server), _) => rpc::local(server),
-            (None, Some(client)) => rpc::remote(client),
+            (Some(server), _) => rpc_row::local(server),
+            (None, Some(client)) => rpc_row::remote(client),
             (None, None) => None,
         };
         // Each end counts what it moved itself; of a shared connection, the end with the one process

@@ -23,6 +23,8 @@ pub mod rpc_breakdown;
 pub mod rpc_call;
 mod rpc_join;
 mod rpc_lanes;
+pub mod rpc_place;
+pub mod rpc_row;
 pub mod rpc_stage;
 pub mod serving;
 pub mod story;

@@ -8,9 +8,9 @@ use serde::Serialize;
 use crate::{
     analysis::{
         ready::ReadyRow,
-        rpc::{Described, RpcRow},
         rpc_call::{Call, Calls},
         rpc_lanes::Lanes,
+        rpc_row::{Described, RpcRow},
         rpc_stage::{Stage, StageKind, stages},
     },
     context::{Completeness, Context},

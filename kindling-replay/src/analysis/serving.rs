@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::{
     analysis::{
-        rpc,
         rpc_call::{self, Call, CallOrder, Calls},
+        rpc_row,
     },
     context::Context,
     model::{
@@ -82,7 +82,7 @@ impl Serving {
             .take_while(|hand| hand.end_so_far >= ts)
             .filter(|hand| hand.end >= ts);
         let requests: Vec<usize> = open.map(|hand| hand.request).collect();
-        let last = requests.first().map(|&request| rpc::id(request));
+        let last = requests.first().map(|&request| rpc_row::id(request));
         (last, requests.len() as u64)
     }
 }

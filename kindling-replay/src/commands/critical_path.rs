@@ -5,10 +5,8 @@ use anyhow::bail;
 use crate::{
     Outcome,
     analysis::{
-        critical_path_compare, critical_path_report,
-        critical_path_report::Question,
-        rpc::{self as requests, RpcFilter},
-        rpc_call::Calls,
+        critical_path_compare, critical_path_report, critical_path_report::Question,
+        rpc::RpcFilter, rpc_call::Calls, rpc_row,
     },
     cli::{CommonArgs, Format, UsageError},
     commands::rpc,
@@ -105,7 +103,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
 
 fn request(id: &str, context: &Context, catalog: &Catalog) -> anyhow::Result<Question> {
     let place = rpc::find(id, context, catalog)?;
-    let name = requests::id(place.id);
+    let name = rpc_row::id(place.id);
     let calls = Calls::load(context, catalog, |call| call.touches(place.window));
     match calls
         .get(place.id)

@@ -5,9 +5,10 @@ use anyhow::bail;
 use crate::{
     Outcome,
     analysis::{
-        rpc::{self, Place, Which},
         rpc_breakdown,
         rpc_call::Calls,
+        rpc_place::{self, Place, Which},
+        rpc_row,
     },
     cli::{CommonArgs, Format, Unused, UsageError},
     context::Context,
@@ -69,10 +70,10 @@ pub(super) fn refuse_selection(id: &str, common: &CommonArgs) -> Result<(), Usag
 pub(super) fn find(id: &str, context: &Context, catalog: &Catalog) -> anyhow::Result<Place> {
     let which = match id {
         "slowest" => Some(Which::Slowest),
-        id => rpc::index_of(id).map(Which::Id),
+        id => rpc_row::index_of(id).map(Which::Id),
     };
     // What names no request is told how many there are.
-    let (place, total) = rpc::locate(context, catalog, which.unwrap_or(Which::Slowest));
+    let (place, total) = rpc_place::locate(context, catalog, which.unwrap_or(Which::Slowest));
     match (which, place) {
         (Some(_), Some(place)) => Ok(place),
         _ if total == 0 => bail!("{} has no requests of a known protocol", context.file_name),

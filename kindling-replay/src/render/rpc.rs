@@ -3,7 +3,10 @@
 use std::io::Write;
 
 use crate::{
-    analysis::rpc::{EndRow, RpcRow, RpcsReport, Uncertain},
+    analysis::{
+        rpc::{RpcsReport, Uncertain},
+        rpc_row::{EndRow, RpcRow},
+    },
     render::{
         table::{Align, TextTable, printable},
         units,

@@ -4,8 +4,8 @@ use std::io::Write;
 
 use crate::{
     analysis::{
-        rpc::RpcRow,
         rpc_breakdown::{BreakdownReport, PartRow, ThreadPart, WakerRow},
+        rpc_row::RpcRow,
     },
     model::slice::State,
     render::{

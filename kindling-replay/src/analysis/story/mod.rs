@@ -10,7 +10,9 @@ use kindling_format::schema::{File, FileKind, Syscall};
 use serde::Serialize;
 
 use crate::{
-    analysis::{logs, ready::ReadyRow, rpc, rpc_call::Calls, serving::Serving, threads::ThreadRow},
+    analysis::{
+        logs, ready::ReadyRow, rpc_call::Calls, rpc_row, serving::Serving, threads::ThreadRow,
+    },
     context::Context,
     filter::EventKind,
     model::{
@@ -316,7 +318,14 @@ impl Teller<'_> {
                 };
                 *all += 1;
                 *noted += 1;
-                let name = || format!("{}: {} {}", rpc::id(*id), call.protocol, call.endpoint());
+                let name = || {
+                    format!(
+                        "{}: {} {}",
+                        rpc_row::id(*id),
+                        call.protocol,
+                        call.endpoint()
+                    )
+                };
                 notes.request.get_or_insert_with(name);
             }
         }
