@@ -12,9 +12,9 @@ use kindling_format::{
     },
 };
 
-use crate::{lives::SpaceEvent, mappings::MappedFile, unwind::StackMemory};
+use crate::{lives::SpaceEvent, mappings::MappedFile, session::ROUND, unwind::StackMemory};
 
-/// A segment is cut when a table has this many rows, or after the flush interval,
+/// A segment is cut before a table has more rows than this, or after the flush interval,
 const SEGMENT_ROWS: usize = 65_536;
 /// or when it is made of so many bytes: payloads can be long, and memory is to be bounded.
 const SEGMENT_BYTES: u64 = 16 << 20;
@@ -84,9 +84,10 @@ pub(crate) struct Code {
 }
 
 impl Batch {
-    /// Whether it is time to write it.
+    /// Whether it is time to write it: another round of records may be too many. Columns keep their memory,
+    /// and would keep twice as much for one row beyond a power of two.
     pub(crate) fn is_full(&self) -> bool {
-        self.longest() >= SEGMENT_ROWS || self.record_bytes >= SEGMENT_BYTES
+        self.longest() + ROUND > SEGMENT_ROWS || self.record_bytes >= SEGMENT_BYTES
     }
 
     /// The rows of the fullest table.
