@@ -103,9 +103,13 @@ static __always_inline bool is_new_watch(struct thread_state *thread)
 {
 	u32 fd = thread->args[2];
 	struct file_slot *slot = &thread->files[fd & (FILE_SLOTS - 1)];
+	u64 file = file_of_fd(bpf_get_current_task_btf(), fd);
+	struct file_state *state = bpf_map_lookup_elem(&files, &file);
 	u64 mark;
 
-	if (!slot->file || slot->file != file_of_fd(bpf_get_current_task_btf(), fd))
+	/* The slot is of this thread alone: another one may have closed its file, and the kernel have
+	 * used the address again. */
+	if (!state || slot->file != file || slot->id != state->id)
 		return true;
 	if (bpf_probe_read_user(&mark, sizeof(mark), (void *)thread->args[3] + EPOLL_DATA_OFFSET))
 		return true;

@@ -5,7 +5,7 @@ use super::*;
 table! {
     /// A system call.
     Syscall, SyscallColumns, SyscallViews = "syscalls",
-    sort(tid, ts), span |r| Some((r.ts, r.ts.saturating_add(r.dur.unwrap_or(0)))), pid |r| Some(r.pid),
+    sort(tid; ts), span |r| Some((r.ts, r.ts.saturating_add(r.dur.unwrap_or(0)))), pid |r| Some(r.pid),
     {
         /// When it was entered; the start of the recording if it was entered before that.
         ts: i64, Delta;
@@ -45,7 +45,7 @@ table! {
     /// What an argument of a syscall pointed to. It belongs to the syscall with the same
     /// (`tid`, `ts`).
     Argument, ArgumentColumns, ArgumentViews = "arguments",
-    sort(tid, ts), span |r| Some((r.ts, r.ts)), pid |r| Some(r.pid),
+    sort(tid; ts), span |r| Some((r.ts, r.ts)), pid |r| Some(r.pid),
     {
         /// When the syscall was entered.
         ts: i64, Delta;
@@ -62,8 +62,8 @@ table! {
         /// (`poll`, `ppoll`; at most 64), `fd_set` (`select`, `pselect6`; whole words of 64 bits, at most
         /// 1024 bits) or `struct epoll_event` (`epoll_wait` and its kin; at most 8; 12 bytes each on
         /// x86_64, else 16). They have a row only if their thread blocked in them and something was
-        /// ready. Of `epoll_ctl` that adds a descriptor it is the `struct epoll_event`, unless the thread
-        /// has added it with the same mark before. Calls of 32-bit programs have none of these.
+        /// ready. Of `epoll_ctl` that adds a descriptor it is the `struct epoll_event`, unless that
+        /// is the same as when the thread last added it. Calls of 32-bit programs have none of these.
         data: Vec<u8>, Dict;
         /// Whether `data` was cut at the recorder's limit.
         truncated: bool, Dict;
@@ -78,7 +78,7 @@ table! {
     /// syscall, and the syscalls of its thread between `ts` and `ts + dur` are the library's own. Bytes that the kernel moved by itself (`sendfile`, `splice`, `tee`,
     /// `copy_file_range`) have a row without `data` for each of both files, of whatever kind.
     Payload, PayloadColumns, PayloadViews = "payloads",
-    sort(file, direction, ts), span |r| Some((r.ts, r.ts.saturating_add(r.dur))), pid |r| Some(r.pid),
+    sort(file, direction; ts), span |r| Some((r.ts, r.ts.saturating_add(r.dur))), pid |r| Some(r.pid),
     {
         /// When the syscall, or the function of the TLS library, was entered.
         ts: i64, Delta;
@@ -109,7 +109,7 @@ table! {
     /// An operation that an io_uring took, or a result that it gave. Both carry the program's
     /// `user_data`; operations that give more than one result exist.
     IoUring, IoUringColumns, IoUringViews = "io_uring",
-    sort(pid, ts), span |r| Some((r.ts, r.ts)), pid |r| Some(r.pid),
+    sort(pid; ts), span |r| Some((r.ts, r.ts)), pid |r| Some(r.pid),
     {
         /// When.
         ts: i64, Delta;
@@ -145,7 +145,7 @@ table! {
     /// the connection by then. A socket is of the target if the target has used it, or if it came
     /// in at a port where the target listens.
     Tcp, TcpColumns, TcpViews = "tcp",
-    sort(cookie, ts), span |r| Some((r.ts, r.ts)), pid |_r| None,
+    sort(cookie; ts), span |r| Some((r.ts, r.ts)), pid |_r| None,
     {
         /// When.
         ts: i64, Delta;
@@ -196,7 +196,7 @@ table! {
 table! {
     /// A request to a disk that a thread of the target made, answered. Optional source `block`.
     Block, BlockColumns, BlockViews = "block",
-    sort(tid, ts), span |r| Some((r.ts, r.ts.saturating_add(r.dur))), pid |r| Some(r.pid),
+    sort(tid; ts), span |r| Some((r.ts, r.ts.saturating_add(r.dur))), pid |r| Some(r.pid),
     {
         /// When it was made.
         ts: i64, Delta;
@@ -226,7 +226,7 @@ table! {
 table! {
     /// A page fault of the target. Optional source `faults`.
     Fault, FaultColumns, FaultViews = "faults",
-    sort(tid, ts), span |r| Some((r.ts, r.ts)), pid |r| Some(r.pid),
+    sort(tid; ts), span |r| Some((r.ts, r.ts)), pid |r| Some(r.pid),
     {
         /// When.
         ts: i64, Delta;

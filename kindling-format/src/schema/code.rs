@@ -5,7 +5,7 @@ use super::*;
 table! {
     /// A function of a program, as symbolized by the recorder.
     Symbol, SymbolColumns, SymbolViews = "symbols",
-    sort(id), span |_r| None, pid |_r| None,
+    sort(id;), span |_r| None, pid |_r| None,
     {
         /// The symbol's id in this capture.
         id: u32, Delta;
@@ -23,7 +23,7 @@ table! {
 table! {
     /// A code address, named so that it means the same in every process and on every machine.
     Frame, FrameColumns, FrameViews = "frames",
-    sort(id), span |_r| None, pid |_r| None,
+    sort(id;), span |_r| None, pid |_r| None,
     {
         /// The frame's id in this capture.
         id: u32, Delta;
@@ -41,7 +41,7 @@ table! {
 table! {
     /// A call stack.
     Stack, StackColumns, StackViews = "stacks",
-    sort(id), span |_r| None, pid |_r| None,
+    sort(id;), span |_r| None, pid |_r| None,
     {
         /// The stack's id in this capture.
         id: u32, Delta;

@@ -5,7 +5,7 @@ use super::*;
 table! {
     /// Events that did not arrive.
     Loss, LossColumns, LossViews = "losses",
-    sort(ts), span |r| Some((r.ts, r.end_ts)), pid |_r| None,
+    sort(ts;), span |r| Some((r.ts, r.end_ts)), pid |_r| None,
     {
         /// They were lost after this moment,
         ts: i64, Delta;
@@ -26,7 +26,7 @@ table! {
 table! {
     /// What the recorder itself cost between two moments.
     Overhead, OverheadColumns, OverheadViews = "overhead",
-    sort(ts), span |r| Some((r.ts, r.ts.saturating_add(r.dur))), pid |_r| None,
+    sort(ts;), span |r| Some((r.ts, r.ts.saturating_add(r.dur))), pid |_r| None,
     {
         /// The start of the interval.
         ts: i64, Delta;
@@ -58,7 +58,7 @@ table! {
 table! {
     /// The index: one row per member of a table, in `index.parquet` behind the last segment.
     Index, IndexColumns, IndexViews = "index",
-    sort(offset), span |_r| None, pid |_r| None,
+    sort(offset;), span |_r| None, pid |_r| None,
     {
         /// The segment.
         segment: u32, Dict;

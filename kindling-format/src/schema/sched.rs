@@ -5,7 +5,7 @@ use super::*;
 table! {
     /// A context switch that a recorded thread took part in.
     Switch, SwitchColumns, SwitchViews = "switches",
-    sort(cpu, ts), span |r| Some((r.ts, r.ts)), pid |_r| None,
+    sort(cpu; ts), span |r| Some((r.ts, r.ts)), pid |_r| None,
     {
         /// When.
         ts: i64, Delta;
@@ -33,7 +33,7 @@ table! {
     /// A thread of the target was moved to another CPU. Optional source `migrations`: where a thread
     /// runs is in `switches` too, but not when and by whom it was moved.
     Migration, MigrationColumns, MigrationViews = "migrations",
-    sort(tid, ts), span |r| Some((r.ts, r.ts)), pid |_r| None,
+    sort(tid; ts), span |r| Some((r.ts, r.ts)), pid |_r| None,
     {
         /// When.
         ts: i64, Delta;
@@ -54,7 +54,7 @@ table! {
 table! {
     /// A thread was made runnable.
     Wakeup, WakeupColumns, WakeupViews = "wakeups",
-    sort(wakee_tid, ts), span |r| Some((r.ts, r.ts)), pid |_r| None,
+    sort(wakee_tid; ts), span |r| Some((r.ts, r.ts)), pid |_r| None,
     {
         /// When, on the waker's side (`sched_waking`).
         ts: i64, Delta;
@@ -76,7 +76,7 @@ table! {
 table! {
     /// A stack sample of a thread that held a CPU.
     Sample, SampleColumns, SampleViews = "samples",
-    sort(tid, ts), span |r| Some((r.ts, r.ts)), pid |r| Some(r.pid),
+    sort(tid; ts), span |r| Some((r.ts, r.ts)), pid |r| Some(r.pid),
     {
         /// When.
         ts: i64, Delta;

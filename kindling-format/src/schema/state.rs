@@ -5,7 +5,7 @@ use super::*;
 table! {
     /// A reading of three clocks at one moment: it maps `ts` to wall time and aligns two hosts.
     Clock, ClockColumns, ClockViews = "clock",
-    sort(ts), span |r| Some((r.ts, r.ts)), pid |_r| None,
+    sort(ts;), span |r| Some((r.ts, r.ts)), pid |_r| None,
     {
         /// `CLOCK_MONOTONIC`.
         ts: i64, Delta;
@@ -21,7 +21,7 @@ table! {
     /// another whenever a fact changes (exec, exit); the latest row of a (`pid`, `start_ts`) has
     /// them all.
     Process, ProcessColumns, ProcessViews = "processes",
-    sort(pid, ts), span |r| Some((r.ts, r.ts)), pid |r| Some(r.pid),
+    sort(pid; ts), span |r| Some((r.ts, r.ts)), pid |r| Some(r.pid),
     {
         /// When this row became true.
         ts: i64, Delta;
@@ -69,7 +69,7 @@ table! {
 table! {
     /// What is known of a thread from `ts` on; rows follow the same rule as those of `processes`.
     Thread, ThreadColumns, ThreadViews = "threads",
-    sort(tid, ts), span |r| Some((r.ts, r.ts)), pid |r| Some(r.pid),
+    sort(tid; ts), span |r| Some((r.ts, r.ts)), pid |r| Some(r.pid),
     {
         /// When this row became true.
         ts: i64, Delta;
@@ -105,7 +105,7 @@ table! {
 table! {
     /// An executable mapping.
     Mapping, MappingColumns, MappingViews = "mappings",
-    sort(pid, ts), span |r| Some((r.ts, r.ts)), pid |r| Some(r.pid),
+    sort(pid; ts), span |r| Some((r.ts, r.ts)), pid |r| Some(r.pid),
     {
         /// When it was mapped, or first seen.
         ts: i64, Delta;
@@ -129,7 +129,7 @@ table! {
     /// `fork` or `SCM_RIGHTS`. A file has a row when it is first used and another when a fact
     /// changes (bound, connected, closed); the latest row of an id has them all.
     File, FileColumns, FileViews = "files",
-    sort(id, ts), span |r| Some((r.ts, r.ts)), pid |r| Some(r.pid),
+    sort(id; ts), span |r| Some((r.ts, r.ts)), pid |r| Some(r.pid),
     {
         /// When this row became true.
         ts: i64, Delta;
@@ -174,7 +174,7 @@ table! {
     /// epolls that were used by then when a file of a recording begins. What is added later is told by
     /// `arguments` of `epoll_ctl`.
     Watch, WatchColumns, WatchViews = "watches",
-    sort(pid, ts), span |r| Some((r.ts, r.ts)), pid |r| Some(r.pid),
+    sort(pid; ts), span |r| Some((r.ts, r.ts)), pid |r| Some(r.pid),
     {
         /// When it looked.
         ts: i64, Delta;

@@ -1,10 +1,13 @@
 //! The macro that declares a table: its row, the columns that collect it and the views that read it.
+//!
+//! `sort(a, b; c)` orders its rows by `a`, `b` and `c`, of which `a` and `b` take few values (see
+//! [`Order::of`](crate::column::Order::of)).
 
 macro_rules! table {
     (
         $(#[doc = $doc:literal])*
         $row:ident, $columns:ident, $views:ident = $name:literal,
-        sort($group:ident $(, $key:ident)*), span |$s:ident| $span:expr, pid |$p:ident| $pid:expr,
+        sort($($group:ident),+; $($key:ident),*), span |$s:ident| $span:expr, pid |$p:ident| $pid:expr,
         { $($(#[doc = $cdoc:literal])* $col:ident: $ty:ty, $encoding:ident;)* }
     ) => {
         $(#[doc = $doc])*
@@ -67,7 +70,7 @@ macro_rules! table {
 
         impl Table for $row {
             const NAME: &'static str = $name;
-            const SORT: &'static [&'static str] = &[stringify!($group) $(, stringify!($key))*];
+            const SORT: &'static [&'static str] = &[$(stringify!($group),)+ $(stringify!($key)),*];
             const MEANING: &'static [&'static str] = &[$($doc),*];
             type Columns = $columns;
             type Views = $views;
@@ -107,7 +110,7 @@ macro_rules! table {
                 columns: &mut $columns,
                 effort: Effort,
             ) -> Result<EncodedMember, FormatError> {
-                let group = |row: u32| columns.$group.values[row as usize];
+                let group = |row: u32| ($(columns.$group.values[row as usize],)+);
                 let key = |row: u32| (group(row), $(columns.$key.values[row as usize],)*);
                 let order = Order::of(columns.extent.rows, group, key);
                 let mut member = MemberWriter::new::<$row>(effort)?;
@@ -126,7 +129,7 @@ macro_rules! table {
             }
 
             fn first_unsorted(rows: &Rows<$row>) -> Option<usize> {
-                let mut keys = rows.iter().map(|row| (row.$group, $(row.$key,)*));
+                let mut keys = rows.iter().map(|row| ($(row.$group,)+ $(row.$key,)*));
                 let mut last = keys.next()?;
                 let early = keys.position(|key| std::mem::replace(&mut last, key) > last);
                 early.map(|position| position + 1)

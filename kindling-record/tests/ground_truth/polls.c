@@ -10,7 +10,7 @@
 // that often.
 
 #include "truth.h"
-#include <arpa/inet.h>
+#include "loopback.h"
 #include <poll.h>
 #include <stdbool.h>
 #include <sys/epoll.h>
@@ -144,17 +144,27 @@ static void fill(struct pollfd *fds)
 		fds[i] = (struct pollfd){ .fd = channels[i].from, .events = POLLIN };
 }
 
-static void poll_several(struct test *t)
+static void poll_until(struct test *t, void *(*change)(void *))
 {
 	struct pollfd fds[PIPES];
-	pthread_t writer = late(write_late, channels[CHOSEN].to);
+	pthread_t changer = late(change, channels[CHOSEN].to);
 
 	fill(fds);
 	if (timed(t, SYS_poll, (long)fds, PIPES, 60000, 0, 0, 0) != 1)
 		die("poll");
 	t->ready = channels[CHOSEN].from;
 	take(t->ready);
-	pthread_join(writer, NULL);
+	pthread_join(changer, NULL);
+}
+
+static void poll_several(struct test *t)
+{
+	poll_until(t, write_late);
+}
+
+static void poll_hang_up(struct test *t)
+{
+	poll_until(t, close_late);
 }
 
 // Two descriptors of one pipe are ready together.
@@ -170,19 +180,6 @@ static void poll_duplicates(struct test *t)
 	take(first);
 	close(second);
 	pthread_join(writer, NULL);
-}
-
-static void poll_hang_up(struct test *t)
-{
-	struct pollfd fds[PIPES];
-	pthread_t closer = late(close_late, channels[CHOSEN].to);
-
-	fill(fds);
-	if (timed(t, SYS_poll, (long)fds, PIPES, 60000, 0, 0, 0) != 1)
-		die("poll");
-	t->ready = channels[CHOSEN].from;
-	take(t->ready);
-	pthread_join(closer, NULL);
 }
 
 static void poll_in_vain(struct test *t)
@@ -212,27 +209,19 @@ static void select_several(struct test *t)
 // A socket that was never used before it becomes ready.
 static void poll_tcp(struct test *t)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t length = sizeof(address);
-	int listener = socket(AF_INET, SOCK_STREAM, 0);
-	int client = socket(AF_INET, SOCK_STREAM, 0);
-
-	if (bind(listener, (struct sockaddr *)&address, length) < 0 || listen(listener, 1) < 0 ||
-	    getsockname(listener, (struct sockaddr *)&address, &length) < 0 ||
-	    connect(client, (struct sockaddr *)&address, length) < 0)
-		die("tcp");
-	int server = accept(listener, NULL, NULL);
-	struct pollfd fds[] = { { .fd = listener, .events = POLLIN }, { .fd = server, .events = POLLIN } };
-	pthread_t writer = late(write_late, client);
+	struct loopback tcp = connect_loopback();
+	struct pollfd fds[] = { { .fd = tcp.listener, .events = POLLIN },
+				{ .fd = tcp.server, .events = POLLIN } };
+	pthread_t writer = late(write_late, tcp.client);
 
 	if (timed(t, SYS_poll, (long)fds, 2, 60000, 0, 0, 0) != 1)
 		die("poll");
-	t->ready = server;
-	take(server);
+	t->ready = tcp.server;
+	take(tcp.server);
 	pthread_join(writer, NULL);
-	close(listener);
-	close(client);
-	close(server);
+	close(tcp.listener);
+	close(tcp.client);
+	close(tcp.server);
 }
 
 // What is ready at once ends no wait.

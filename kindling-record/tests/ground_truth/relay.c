@@ -8,7 +8,7 @@
 // shared memory, or for a child to end. `state` is the word that kindling-replay has for a phase.
 
 #include "truth.h"
-#include <arpa/inet.h>
+#include "loopback.h"
 #include <linux/futex.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -139,27 +139,6 @@ static void serve(struct peer *peer)
 		put(peer->serve[1]);
 }
 
-static void connect_loopback(struct peer *peer)
-{
-	struct sockaddr_in address = {
-		.sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
-	socklen_t length = sizeof(address);
-	int listener = socket(AF_INET, SOCK_STREAM, 0);
-	int client = socket(AF_INET, SOCK_STREAM, 0);
-
-	if (bind(listener, (struct sockaddr *)&address, length) < 0 || listen(listener, 1) < 0 ||
-	    getsockname(listener, (struct sockaddr *)&address, &length) < 0 ||
-	    connect(client, (struct sockaddr *)&address, length) < 0)
-		die("tcp");
-	int server = accept(listener, NULL, NULL);
-	if (server < 0)
-		die("accept");
-	peer->ask[0] = peer->ask[1] = client;
-	peer->serve[0] = peer->serve[1] = server;
-}
-
 static void prepare(struct peer *peer, void (*work)(struct shared *), struct shared *shared)
 {
 	int there[2], back[2];
@@ -172,7 +151,10 @@ static void prepare(struct peer *peer, void (*work)(struct shared *), struct sha
 		peer->ask[0] = back[0], peer->ask[1] = there[1];
 		peer->serve[0] = there[0], peer->serve[1] = back[1];
 	} else if (kind == TCP) {
-		connect_loopback(peer);
+		struct loopback tcp = connect_loopback();
+
+		peer->ask[0] = peer->ask[1] = tcp.client;
+		peer->serve[0] = peer->serve[1] = tcp.server;
 	}
 }
 

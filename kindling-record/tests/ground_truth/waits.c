@@ -7,7 +7,7 @@
 // `helper` and `word` are that thread, and the word of memory, of a wait by one of futex2's calls.
 
 #include "truth.h"
-#include <arpa/inet.h>
+#include "loopback.h"
 #include <linux/futex.h>
 #include <poll.h>
 #include <signal.h>
@@ -242,22 +242,9 @@ static void wait_pipe(struct wait *w)
 
 static void wait_tcp(struct wait *w)
 {
-	struct sockaddr_in address = {
-		.sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
-	socklen_t length = sizeof(address);
-	int listener = socket(AF_INET, SOCK_STREAM, 0);
-	int client = socket(AF_INET, SOCK_STREAM, 0);
+	struct loopback tcp = connect_loopback();
 
-	if (bind(listener, (struct sockaddr *)&address, length) < 0 || listen(listener, 1) < 0 ||
-	    getsockname(listener, (struct sockaddr *)&address, &length) < 0 ||
-	    connect(client, (struct sockaddr *)&address, length) < 0)
-		die("tcp");
-	int server = accept(listener, NULL, NULL);
-	if (server < 0)
-		die("accept");
-	wait_for_bytes(w, client, server);
+	wait_for_bytes(w, tcp.client, tcp.server);
 }
 
 static void wait_child(struct wait *w)
