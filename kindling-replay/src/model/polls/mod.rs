@@ -2,8 +2,9 @@
 //!
 //! What `poll`, `select` and `epoll_wait` left in memory was recorded where their thread had blocked (table
 //! `arguments`). The first two name descriptors; epoll gives back the program's own mark, which is tied to a
-//! descriptor by the `epoll_ctl` that added it, or by what the recorder found watched (table `watches`). Where that was not recorded, the mark is taken for the descriptor
-//! if it can be one: most programs have it so. Memory follows these calls.
+//! descriptor by the `epoll_ctl` that added it, or by what the recorder found watched (table `watches`).
+//! Where neither was recorded, the mark is taken for the descriptor if it can be one: most programs have it
+//! so. Memory follows these calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 
