@@ -17,7 +17,7 @@ import time
 
 import bench_record
 
-COMMANDS = ["threads", "syscalls", "flame", "locks", "cpus", "files", "rpcs"]
+COMMANDS = ["threads", "syscalls", "flame", "flame --off-cpu", "locks", "cpus", "files", "rpcs"]
 PERF_SHARE = 20
 
 
@@ -62,10 +62,11 @@ def ours(record, replay, work, workload, runs):
     print(f"replay of {events} events, {os.path.getsize(capture)} bytes")
     most = os.cpu_count() or 1
     for command in COMMANDS:
-        single = best([replay, command, capture, "--jobs", "1"], runs)
+        analysis = [replay, *command.split(), capture]
+        single = best([*analysis, "--jobs", "1"], runs)
         row(f"{command} --jobs 1", events, single)
         if most > 1:
-            parallel = best([replay, command, capture, "--jobs", str(most)], runs)
+            parallel = best([*analysis, "--jobs", str(most)], runs)
             faster = single and parallel and f"  {single[0] / parallel[0]:.2f} x"
             row(f"{command} --jobs {most}", events, parallel, faster or "")
 

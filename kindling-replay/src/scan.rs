@@ -165,8 +165,8 @@ pub fn segments_while<R: Send, B: Send>(
         progress.step();
         result
     };
-    // Two per worker keep all of them busy while a result is folded.
-    let ahead = context.pool.current_num_threads().max(1) * 2;
+    // With fewer per worker, the others run out of work while a result is folded.
+    let ahead = context.pool.current_num_threads().max(1) * 4;
     context.pool.install(|| {
         rayon::in_place_scope_fifo(|scope| {
             let mut numbers = numbers.iter().copied();
