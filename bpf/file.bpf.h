@@ -15,6 +15,8 @@
 #define PTY_FIRST_MAJOR 136
 #define PTY_LAST_MAJOR 143
 #define KERNEL_MINOR_BITS 20
+/* The most descriptors of a process that are looked at when it ends. */
+#define EXIT_DESCRIPTORS 4096
 
 static __always_inline u64 file_of_fd(struct task_struct *task, u32 fd)
 {
@@ -169,6 +171,8 @@ __noinline int describe_file(u64 address, u32 id, s32 fd, u32 flags, u32 context
 		return 0;
 	record = &scratch->file;
 	__builtin_memset(record, 0, sizeof(*record));
+	if (BPF_CORE_READ(file, f_mode) & FMODE_WRITE)
+		flags |= KD_FILE_WRITABLE;
 	fill_head(&record->head, bpf_ktime_get_ns(), (u32)pid_tgid, bpf_get_smp_processor_id(),
 		  KD_FILE, flags);
 	inode = BPF_CORE_READ(file, f_inode);
@@ -267,6 +271,38 @@ static __always_inline bool is_last_reference(struct file *file)
 	if (bpf_core_field_exists(file->f_ref))
 		return BPF_CORE_READ(file, f_ref.refcnt.counter) == 0;
 	return BPF_CORE_READ((struct file___before_6_13 *)file, f_count.counter) == 1;
+}
+
+static long close_at_exit(u32 fd, void *context)
+{
+	u64 file = file_of_fd(bpf_get_current_task_btf(), fd);
+	struct file_state *state = file ? bpf_map_lookup_elem(&files, &file) : NULL;
+	struct inode *inode;
+
+	if (!state || !is_last_reference((struct file *)file))
+		return 0;
+	inode = BPF_CORE_READ((struct file *)file, f_inode);
+	if (state->inode != BPF_CORE_READ(inode, i_ino))
+		return 0;
+	describe_file(file, state->id, fd, KD_FILE_CLOSED, SCRATCH_TASK);
+	bpf_map_delete_elem(&files, &file);
+	return 0;
+}
+
+/* The files that the end of a process closes, without a syscall. Its other threads are past this point,
+ * and have the table for a moment still; a process that shares it keeps the files open. */
+static __always_inline void close_files_at_exit(struct task_struct *task)
+{
+	struct files_struct *table = task->files;
+	struct signal_struct *signal = task->signal;
+	struct fdtable *fdt;
+
+	if (!table || signal->live.counter || table->count.counter > signal->nr_threads)
+		return;
+	fdt = table->fdt;
+	if (fdt)
+		bpf_loop(fdt->max_fds < EXIT_DESCRIPTORS ? fdt->max_fds : EXIT_DESCRIPTORS,
+			 close_at_exit, NULL, 0);
 }
 
 #endif

@@ -71,7 +71,9 @@ enum { BPF_RB_AVAIL_DATA = 0 };
 #define TCP_LISTEN 10
 #define TCP_NEW_SYN_RECV 12
 #define MSG_PEEK 2
+#define FMODE_WRITE 2 /* <linux/fs.h>, not UAPI */
 #define EPOLL_CTL_ADD 1
+#define EPOLL_CTL_MOD 3
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -113,6 +115,10 @@ struct path {
 };
 
 typedef struct {
+	int counter;
+} atomic_t;
+
+typedef struct {
 	s64 counter;
 } atomic64_t;
 
@@ -126,6 +132,7 @@ typedef struct {
 } file_ref_t;
 
 struct file {
+	unsigned int f_mode;
 	struct path f_path;
 	struct inode *f_inode;
 	void *private_data;
@@ -147,6 +154,7 @@ struct fdtable {
 };
 
 struct files_struct {
+	atomic_t count;
 	struct fdtable *fdt;
 };
 
@@ -302,6 +310,7 @@ struct sched_entity {
 };
 
 struct signal_struct {
+	atomic_t live;
 	int nr_threads;
 	int group_exit_code;
 	u64 nvcsw;

@@ -173,7 +173,7 @@ struct kd_cgroup {
 };
 
 /* KD_FILE_TLS: no file, but a TLS session whose connection is not known; nothing else is valid. */
-enum { KD_FILE_OPENED = 1, KD_FILE_CLOSED = 2, KD_FILE_TLS = 4 };
+enum { KD_FILE_OPENED = 1, KD_FILE_CLOSED = 2, KD_FILE_TLS = 4, KD_FILE_WRITABLE = 8 };
 
 /* Followed by the path's components as in struct kd_task, or by a Unix socket's address. */
 struct kd_file {

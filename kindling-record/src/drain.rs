@@ -100,10 +100,14 @@ impl Drain {
         open
     }
 
-    /// Forgets what a recording without end would collect for ever, when a file or a slice begins.
-    pub(crate) fn forget(&mut self) {
-        self.files.forget(&self.lives);
+    /// Forgets stacks that a recording without end would collect for ever, when a file or a slice begins.
+    pub(crate) fn forget_stacks(&mut self) {
         self.batch.code.forgotten = self.stacks.next_slice();
+    }
+
+    /// Forgets files that it would collect for ever.
+    pub(crate) fn forget_files(&mut self) {
+        self.files.forget(&self.lives);
     }
 
     /// Looks for what triggers wait for; what was found since the last time, if there are triggers:

@@ -16,8 +16,9 @@ use crate::{
 /// `KD_FILE_OPENED`, `KD_FILE_CLOSED` in `kindling.h`.
 const OPENED: u8 = 1;
 const CLOSED: u8 = 2;
-/// `KD_FILE_TLS` there.
+/// `KD_FILE_TLS`, `KD_FILE_WRITABLE` there.
 const TLS: u8 = 4;
+const WRITABLE: u8 = 8;
 
 /// `<linux/magic.h>`
 const ANON_INODE_FS_MAGIC: u64 = 0x0904_1934;
@@ -33,13 +34,31 @@ const IPPROTO_TCP: u16 = 6;
 const IPPROTO_UDP: u16 = 17;
 const TCP_LISTEN: u8 = 10;
 
-/// As many as `files` in `maps.bpf.h` has.
+/// With more than this, what may be mapped by a process that has ended is forgotten.
+const MANY: usize = 4096;
+/// With more than this, all of processes that have ended, and the oldest that may be mapped: as many
+/// as `files` in `maps.bpf.h` has.
 const MOST: usize = 65_536;
+
+/// A file that is open.
+#[derive(Debug)]
+struct Known {
+    /// Its last row.
+    row: File,
+    writable: bool,
+}
+
+impl Known {
+    /// Whether it may be mapped, as libraries are, and its descriptors closed.
+    fn may_be_mapped(&self) -> bool {
+        self.row.kind == FileKind::Regular && !self.writable
+    }
+}
 
 /// The files that are open.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
-    open: HashMap<u32, File>,
+    open: HashMap<u32, Known>,
     /// What hides paths, if they are to be hidden.
     mask: Option<PathMask>,
 }
@@ -54,7 +73,7 @@ impl Files {
 
     /// What is known of an open file.
     pub(crate) fn get(&self, id: u32) -> Option<&File> {
-        self.open.get(&id)
+        self.open.get(&id).map(|known| &known.row)
     }
 
     /// Takes in one record and adds the row that it changes; the file's id, if it was closed.
@@ -74,36 +93,51 @@ impl Files {
         file.open_ts = (flags & OPENED != 0).then_some(ts);
         file.close_ts = (flags & CLOSED != 0).then_some(ts);
         if let Some(before) = self.open.remove(&file.id) {
-            keep_known(&mut file, before);
+            keep_known(&mut file, before.row);
         }
         if flags & CLOSED == 0 {
-            self.open.insert(file.id, file.clone());
+            let known = Known {
+                row: file.clone(),
+                writable: flags & WRITABLE != 0,
+            };
+            self.open.insert(file.id, known);
         }
         let closed = file.close_ts.map(|_| file.id);
         rows.push(file);
         closed
     }
 
-    /// Forgets files of processes that have ended, which close them without telling, if there are
-    /// more than the kernel side knows. One that lives on in another process is told again when it is used.
+    /// Forgets what may be open no more, if it is much. A file that is mapped is not closed with its
+    /// descriptor but at the end of its processes, and nothing tells which they are.
+    ///
+    /// Where one is forgotten and yet used by another process than the one that opened it, its name is
+    /// missing in captures that begin later.
     pub(crate) fn forget(&mut self, lives: &Lives) {
+        if self.open.len() > MANY {
+            let stays = |known: &Known| !known.may_be_mapped() || lives.is_alive(known.row.pid);
+            self.open.retain(|_, known| stays(known));
+        }
         if self.open.len() > MOST {
-            self.open.retain(|_, file| lives.is_alive(file.pid));
+            self.open.retain(|_, known| lives.is_alive(known.row.pid));
+            let mapped = self.open.iter().filter(|(_, known)| known.may_be_mapped());
+            let mut mapped: Vec<u32> = mapped.map(|(&id, _)| id).collect();
+            // The oldest first.
+            mapped.sort_unstable();
+            mapped.truncate(self.open.len().saturating_sub(MOST / 2));
+            mapped.iter().for_each(|id| drop(self.open.remove(id)));
         }
     }
 
     /// The epolls among them, by the descriptors by which they were first used.
     pub(crate) fn epolls(&self) -> impl Iterator<Item = (u32, i32)> {
-        let epolls = self
-            .open
-            .values()
-            .filter(|file| file.kind == FileKind::Epoll);
+        let rows = self.open.values().map(|known| &known.row);
+        let epolls = rows.filter(|file| file.kind == FileKind::Epoll);
         epolls.map(|file| (file.pid, file.fd))
     }
 
     /// Adds the last row of every open file once more, for a capture that begins.
     pub(crate) fn repeat(&self, rows: &mut FileColumns) {
-        let open = self.open.values().cloned();
+        let open = self.open.values().map(|known| known.row.clone());
         open.for_each(|file| rows.push(file));
     }
 }
@@ -341,5 +375,32 @@ mod tests {
             (closing.local_port, closing.open_ts, closing.pid),
             (Some(80), Some(5), 7)
         );
+    }
+
+    #[test]
+    fn libraries_of_ended_processes_do_not_pile_up() {
+        let mut files = Files::default();
+        let known = |id, kind, writable| {
+            let row = File {
+                id,
+                kind,
+                pid: 7,
+                ..File::default()
+            };
+            (id, Known { row, writable })
+        };
+        files.open.insert(0, known(0, FileKind::Regular, true).1);
+        files.open.insert(1, known(1, FileKind::Tcp, true).1);
+        let libraries =
+            |range: std::ops::Range<u32>| range.map(move |id| known(id, FileKind::Regular, false));
+        files.open.extend(libraries(2..1000));
+        let nobody = Lives::default();
+        files.forget(&nobody);
+        assert_eq!(files.open.len(), 1000, "few are kept");
+        files.open.extend(libraries(1000..5000));
+        files.forget(&nobody);
+        let mut left: Vec<u32> = files.open.keys().copied().collect();
+        left.sort_unstable();
+        assert_eq!(left, [0, 1]);
     }
 }

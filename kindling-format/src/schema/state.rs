@@ -141,7 +141,8 @@ table! {
         fd: i32, Dict;
         /// When it was opened, if that was recorded.
         open_ts: Option<i64>, Delta;
-        /// When a descriptor of it was closed, if that was recorded.
+        /// When its last descriptor was closed, by a call or by the end of its process, if that was
+        /// recorded; of a file that is mapped too it is not.
         close_ts: Option<i64>, Delta;
         /// What it is.
         kind: FileKind, Dict;

@@ -25,7 +25,7 @@ impl Session<'_, '_> {
         self.read_meter(now.monotonic_ns);
         let mut drain = self.drain.borrow_mut();
         drain.batch.clock(now);
-        drain.forget();
+        drain.forget_stacks();
         drop(drain);
         if !self.cut() {
             return Ok(false);

@@ -163,6 +163,7 @@ impl Session<'_, '_> {
         }
         if self.account.is_due(now) {
             self.read_meter(now);
+            self.drain.borrow_mut().forget_files();
         }
         if now - self.last_clock_ns >= CLOCK_INTERVAL_NS {
             self.drain.borrow_mut().batch.clock(clocks::now());

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kindling_format::schema::{Process, Thread};
+use kindling_format::schema::{File, Process, Thread};
+use tempfile::TempDir;
 
-use crate::support::{Program, id, needs, number};
+use crate::support::{Ongoing, Program, id, needs, number};
 
 #[test]
 fn threads_that_outlive_their_leader_are_no_new_processes() {
@@ -39,4 +40,37 @@ fn threads_that_outlive_their_leader_are_no_new_processes() {
     );
     let waiters = lives.values().filter(|row| row.comm.starts_with("waiter-"));
     assert_eq!(waiters.count(), 5);
+}
+
+#[test]
+fn what_a_process_leaves_open_is_closed_at_its_end() {
+    needs!("processes", "syscalls");
+    let dir = TempDir::new().unwrap();
+    let script = format!(
+        "cd {}; exec 5>of-the-shell; (exec 6>of-its-child; true); sleep 0.05",
+        dir.path().display()
+    );
+    let recording = Ongoing::start(&["--", "sh", "-c", &script]).finish();
+    recording.assert_complete();
+    let threads = recording.rows::<Thread>();
+    let exit_of = |pid| {
+        threads
+            .iter()
+            .find_map(|row| row.exit_ts.filter(|_| row.pid == pid))
+    };
+    let files = recording.rows::<File>();
+    let closed = |name: &str| {
+        let of_name = |row: &&File| row.path.as_ref().is_some_and(|path| path.ends_with(name));
+        let last = files.iter().rfind(of_name).unwrap();
+        let (close, exit) = (last.close_ts.unwrap(), exit_of(last.pid).unwrap());
+        assert!(
+            (0..5_000_000).contains(&(exit - close)),
+            "{name} is closed at {close}, its process ends at {exit}"
+        );
+        (last.pid, close)
+    };
+    let (shell, by_shell) = closed("/of-the-shell");
+    let (child, by_child) = closed("/of-its-child");
+    // The child had the shell's file open too, and did not close it for the shell.
+    assert!(shell != child && by_child < by_shell);
 }
