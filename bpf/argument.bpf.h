@@ -97,8 +97,8 @@ static __always_inline bool has_message_name(struct syscall_exit *exit, u16 nr)
 	return (transfer == KD_RECVMSG || transfer == KD_RECVMMSG) && exit->ret > 0;
 }
 
-/* Whether an epoll_ctl that adds a descriptor says what its thread has not said before: some programs
- * take a connection out and add it again, with the same mark, for each request. */
+/* Whether an epoll_ctl that adds or changes a descriptor says what its thread has not said before: some
+ * programs take a connection out and add it again, with the same mark, for each request. */
 static __always_inline bool is_new_watch(struct thread_state *thread)
 {
 	u32 fd = thread->args[2];
@@ -135,7 +135,9 @@ static __always_inline bool has_readiness(struct syscall_exit *exit, u16 nr)
 	if (!readiness || nr & KD_COMPAT)
 		return false;
 	if (readiness == KD_EPOLL_CTL)
-		return exit->ret == 0 && (u32)thread->args[1] == EPOLL_CTL_ADD &&
+		return exit->ret == 0 &&
+		       ((u32)thread->args[1] == EPOLL_CTL_ADD ||
+			(u32)thread->args[1] == EPOLL_CTL_MOD) &&
 		       is_new_watch(thread);
 	return thread->blocked && exit->ret > 0;
 }

@@ -1,6 +1,9 @@
 //! Trouble that leaves an answer standing: collected while a command runs, shown once at its end.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use crate::render::table::printable;
 
@@ -29,6 +32,11 @@ pub enum Warning {
     UnknownTables {
         /// Each with how many rows.
         tables: BTreeMap<String, u64>,
+    },
+    /// Columns of a newer version were left out likewise.
+    UnknownColumns {
+        /// Each as `table.column`.
+        columns: BTreeSet<String>,
     },
     /// The selection names something that the capture does not have.
     NothingSelected {
@@ -86,6 +94,15 @@ impl fmt::Display for Warning {
                     f,
                     "left out tables that this version does not know: {tables}; a newer \
                      kindling-replay keeps them"
+                )
+            }
+            Warning::UnknownColumns { columns } => {
+                let columns: Vec<_> = columns.iter().map(|name| printable(name)).collect();
+                write!(
+                    f,
+                    "left out columns that this version does not know: {}; a newer kindling-replay \
+                     keeps them",
+                    columns.join(", ")
                 )
             }
             Warning::NothingSelected { option } => {

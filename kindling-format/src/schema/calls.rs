@@ -62,8 +62,9 @@ table! {
         /// (`poll`, `ppoll`; at most 64), `fd_set` (`select`, `pselect6`; whole words of 64 bits, at most
         /// 1024 bits) or `struct epoll_event` (`epoll_wait` and its kin; at most 8; 12 bytes each on
         /// x86_64, else 16). They have a row only if their thread blocked in them and something was
-        /// ready. Of `epoll_ctl` that adds a descriptor it is the `struct epoll_event`, unless that
-        /// is the same as when the thread last added it. Calls of 32-bit programs have none of these.
+        /// ready. Of `epoll_ctl` that adds a descriptor or changes what is known of it, it is the
+        /// `struct epoll_event`, unless its mark is the one that the thread gave last. Calls of 32-bit
+        /// programs have none of these.
         data: Vec<u8>, Dict;
         /// Whether `data` was cut at the recorder's limit.
         truncated: bool, Dict;

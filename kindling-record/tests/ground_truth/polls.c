@@ -138,6 +138,18 @@ static void epoll_by_pointer(struct test *t)
 	close(epoll);
 }
 
+// The mark that an epoll gives back is not the one that was added.
+static void epoll_with_new_mark(struct test *t)
+{
+	int epoll = new_epoll(true);
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = &asked_ns };
+
+	if (syscall(SYS_epoll_ctl, epoll, EPOLL_CTL_MOD, channels[CHOSEN].from, &event) < 0)
+		die("epoll_ctl");
+	wait_for_epoll(t, epoll);
+	close(epoll);
+}
+
 static void fill(struct pollfd *fds)
 {
 	for (int i = 0; i < PIPES; i++)
@@ -281,6 +293,7 @@ static void *add_again(void *unused)
 static struct test tests[] = {
 	{ .name = "epoll-fd", .run = epoll_by_fd, .events = "in", .kind = "pipe" },
 	{ .name = "epoll-pointer", .run = epoll_by_pointer, .events = "in", .kind = "pipe" },
+	{ .name = "epoll-new-mark", .run = epoll_with_new_mark, .events = "in", .kind = "pipe" },
 	{ .name = "poll", .run = poll_several, .events = "in", .kind = "pipe" },
 	{ .name = "duplicates", .run = poll_duplicates, .events = "in", .kind = "pipe", .others = 1 },
 	{ .name = "hang-up", .run = poll_hang_up, .events = "hup", .kind = "pipe" },

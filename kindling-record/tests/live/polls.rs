@@ -117,40 +117,71 @@ fn only_polls_that_blocked_say_what_was_ready() {
     );
 }
 
+/// What ended the longest poll of a case's thread, and how that wait ended.
+fn end_of(recording: &Recording, poll: &Value) -> (Value, Value) {
+    let story = analyzed(recording, "thread", &[&poll["tid"].to_string()]).unwrap();
+    let rows = story["waits"]["rows"].as_array().unwrap();
+    let waits = rows.iter().filter(|row| row["reason"] == "poll");
+    let wait = waits.max_by_key(|row| number(&row["max_ns"])).unwrap();
+    (wait["ready"].clone(), wait["ended"].clone())
+}
+
+fn record_known() -> Option<Recording> {
+    record_until_known(&Program::compile("polls"), &[ASKED], |truth| {
+        let polls = truth["polls"].as_array().unwrap().iter();
+        polls.map(|poll| &poll["tid"]).collect()
+    })
+}
+
 #[test]
 fn the_analyzer_names_the_descriptor_that_ended_the_wait() {
     needs!("syscalls", "switches", "wakeups");
-    let program = Program::compile("polls");
-    let known = record_until_known(&program, &[ASKED], |truth| {
-        let polls = truth["polls"].as_array().unwrap().iter();
-        polls.map(|poll| &poll["tid"]).collect()
-    });
-    let Some(recording) = known else { return };
+    let Some(recording) = record_known() else {
+        return;
+    };
     for poll in polls(&recording) {
-        let tid = poll["tid"].to_string();
-        let story = analyzed(&recording, "thread", &[&tid]).unwrap();
-        let rows = story["waits"]["rows"].as_array().unwrap();
-        let waits = rows.iter().filter(|row| row["reason"] == "poll");
-        let wait = waits.max_by_key(|row| number(&row["max_ns"])).unwrap();
-        let ready = &wait["ready"];
+        let (ready, ended) = end_of(&recording, poll);
         if poll["ready"].is_null() {
             assert_eq!(
-                (ready, &wait["ended"]),
+                (&ready, &ended),
                 (&Value::Null, &"timed_out".into()),
-                "{wait:#}"
+                "{poll}"
             );
             continue;
         }
         let events = ready["events"].as_array().unwrap();
-        assert_eq!(ready["fd"], poll["ready"], "{poll}: {wait:#}");
-        assert_eq!(ready["certain"], true, "{poll}: {wait:#}");
-        assert_eq!(ready["others"], poll["others"], "{poll}: {wait:#}");
-        assert!(events.contains(&poll["events"]), "{poll}: {wait:#}");
+        assert_eq!(ready["fd"], poll["ready"], "{poll}: {ready:#}");
+        assert_eq!(ready["certain"], true, "{poll}: {ready:#}");
+        assert_eq!(ready["others"], poll["others"], "{poll}: {ready:#}");
+        assert!(events.contains(&poll["events"]), "{poll}: {ready:#}");
         let (file, kind) = (
             ready["file"].as_str().unwrap(),
             poll["kind"].as_str().unwrap(),
         );
-        assert!(file.starts_with(kind), "{poll}: {wait:#}");
+        assert!(file.starts_with(kind), "{poll}: {ready:#}");
+    }
+}
+
+#[test]
+fn a_piece_knows_what_epolls_watched_before_it() {
+    needs!("syscalls", "switches", "wakeups");
+    let Some(recording) = record_known() else {
+        return;
+    };
+    let of_epolls = |poll: &&Value| poll["name"].as_str().unwrap().starts_with("epoll-");
+    for poll in polls(&recording).iter().filter(of_epolls) {
+        let within = number(&poll["began_ns"]) + number(&recording.truth["asked_ns"]) / 2;
+        let Some(piece) = recording.cut_from(within) else {
+            return;
+        };
+        let (whole, _) = end_of(&recording, poll);
+        let (ready, _) = end_of(&piece, poll);
+        assert_eq!(
+            (&ready["fd"], &ready["certain"]),
+            (&poll["ready"], &true.into()),
+            "{poll}"
+        );
+        assert_eq!(ready, whole, "{poll}");
     }
 }
 

@@ -249,6 +249,23 @@ impl Recording {
         analyzed(self, command, &[&window[..], options].concat())
     }
 
+    /// The capture from a moment of the program's clock on, as a capture of its own.
+    pub(crate) fn cut_from(&self, monotonic_ns: i64) -> Option<Recording> {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("piece.kndl");
+        let from = self.moment(&monotonic_ns.into());
+        let mut analyzer = analyzer()?;
+        let cut = analyzer.arg("cut").arg(&self.path).args(["--from", &from]);
+        let output = cut.arg("-o").arg(&path).output().unwrap();
+        assert!(output.status.success(), "{}", transcript(&output));
+        Some(Recording {
+            capture: Capture::open(&path).unwrap(),
+            _dir: dir,
+            path,
+            truth: self.truth.clone(),
+        })
+    }
+
     /// How many events of a table did not arrive.
     pub(crate) fn lost(&self, table: &str) -> u64 {
         let summary = self.capture.summary().unwrap();

@@ -34,7 +34,13 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let context = Context::open(&args.common, &[Format::Text])?;
     let sizes = Sizes::of_write(&context.target, |out| {
         let compacted = rewrite::compact(&context.pool, &context.capture, out);
-        compacted.with_context(|| format!("cannot compact {}", args.common.file.display()))
+        let left_out =
+            compacted.with_context(|| format!("cannot compact {}", args.common.file.display()))?;
+        left_out
+            .warnings()
+            .into_iter()
+            .for_each(|warning| context.warn(warning));
+        Ok(())
     })?;
     sizes.tell(context.capture.size_bytes());
     Ok(context.finish())

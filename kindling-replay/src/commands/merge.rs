@@ -1,6 +1,6 @@
 //! `merge`: several captures as one.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 
@@ -12,7 +12,6 @@ use crate::{
     output::Target,
     render::table::printable,
     rewrite::{self, Input},
-    warning::Warning,
 };
 
 /// What can be typed after `merge`.
@@ -68,23 +67,21 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
     let history = format!("merge of {}", names.join(", "));
     let pool = worker_threads(&args.common)?;
-    let (mut notes, mut tables) = (Vec::new(), BTreeMap::<String, u64>::new());
+    let (mut notes, mut warnings) = (Vec::new(), Vec::new());
     let sizes = Sizes::of_write(&target, |out| {
         let merged = rewrite::merge(&pool, inputs, history, out);
         let merged = merged.context("cannot merge")?;
-        (notes, tables) = (merged.notes, merged.left_out);
+        (notes, warnings) = (merged.notes, merged.left_out.warnings());
         Ok(())
     })?;
     for note in notes {
         eprintln!("kindling-replay: {}", printable(&note));
     }
-    let is_whole = tables.is_empty();
-    if !is_whole {
-        let warning = Warning::UnknownTables { tables };
+    for warning in &warnings {
         eprintln!("kindling-replay: warning: {warning}");
     }
     sizes.tell(before_bytes);
-    Ok(if is_finished && is_whole {
+    Ok(if is_finished && warnings.is_empty() {
         Outcome::Done
     } else {
         Outcome::Incomplete

@@ -6,11 +6,13 @@ use kindling_format::{
 };
 
 use super::{
+    left_out::LeftOut,
     summary,
     tables::{KeepAll, SEGMENT_ROWS, Tables, copy_unknown},
 };
 
-/// Writes `capture` to `out` with small segments put together and all members made small.
+/// Writes `capture` to `out` with small segments put together and all members made small. Returns what it
+/// leaves out: columns that this version does not know; tables that it does not know are kept as they are.
 ///
 /// # Errors
 /// If a member is damaged or `out` cannot be written.
@@ -18,7 +20,8 @@ pub fn compact(
     pool: &rayon::ThreadPool,
     capture: &Capture,
     out: &mut dyn std::io::Write,
-) -> Result<(), FormatError> {
+) -> Result<LeftOut, FormatError> {
+    let left_out = LeftOut::columns_of(capture)?;
     let mut writer = CaptureWriter::new(out, capture.header())?;
     let mut tables = Tables::default();
     let mut first = None;
@@ -47,7 +50,7 @@ pub fn compact(
         }
     }
     writer.finish(&summary(capture))?;
-    Ok(())
+    Ok(left_out)
 }
 
 fn is_large(capture: &Capture, segment: u32) -> bool {

@@ -2,8 +2,9 @@
 //!
 //! The result is what a recorder would have written that was given this window and these threads,
 //! and a little more: of each thread the last switches and wakeups before the window, so that its
-//! state at the start is known, and calls that reach over an end of the window as they were. Tables
-//! that this version does not know are left out, because nothing tells which of their rows belong.
+//! state at the start is known, what epolls watched then, and calls that reach over an end of the
+//! window as they were. Tables
+//! and columns that this version does not know are left out: of tables nothing tells which rows belong.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -21,9 +22,10 @@ use kindling_format::{
 };
 
 use super::{
+    left_out::LeftOut,
     needs::Needs,
     summary,
-    tables::{Edit, Tables, unknown_rows},
+    tables::{Edit, Tables},
 };
 use crate::{
     context::Context,
@@ -32,7 +34,6 @@ use crate::{
         connection::Connections,
     },
     selection::Window,
-    warning::Warning,
 };
 
 /// Writes the selected part of the capture to `out`. `history` says in a line what was done.
@@ -46,7 +47,7 @@ pub fn cut(context: &Context, history: String, out: &mut dyn Write) -> Result<()
         catalog: &catalog,
         selected: catalog.select(context),
     };
-    let needs = Needs::of(context, &scope);
+    let needs = Needs::of(context, &catalog, &scope);
     let selected = needs.threads.iter().copied();
     let selected = selected
         .filter(|&(tid, start_ts)| scope.has(tid, start_ts))
@@ -56,10 +57,11 @@ pub fn cut(context: &Context, history: String, out: &mut dyn Write) -> Result<()
         scope,
         needs,
     };
-    let tables = unknown_rows(&context.capture)?;
-    if !tables.is_empty() {
-        context.warn(Warning::UnknownTables { tables });
-    }
+    let left_out = LeftOut::of(&context.capture)?;
+    left_out
+        .warnings()
+        .into_iter()
+        .for_each(|warning| context.warn(warning));
     cut.write(context, history, out)
 }
 
@@ -191,6 +193,9 @@ impl Cut<'_> {
         }
         for row in &self.needs.wakeups {
             tables.Wakeup.push(row.clone());
+        }
+        for row in &self.needs.watches {
+            tables.Watch.push(row.clone());
         }
         let mut first = None;
         let mut lost = BTreeMap::new();
@@ -349,19 +354,18 @@ impl Edit<Thread> for Cut<'_> {
     }
 }
 
-/// What is true of a process from some moment on.
-macro_rules! of_a_process {
-    ($($row:ident),*) => {
-        $(impl Edit<$row> for Cut<'_> {
-            fn edit(&self, row: $row) -> Option<$row> {
-                let lives = (row.pid, i64::MIN)..=(row.pid, i64::MAX);
-                let mut lives = self.needs.processes.range(lives);
-                (row.ts <= self.scope.window.to && lives.next().is_some()).then_some(row)
-            }
-        })*
-    };
+impl Edit<Mapping> for Cut<'_> {
+    fn edit(&self, row: Mapping) -> Option<Mapping> {
+        (row.ts <= self.scope.window.to && self.needs.has_process(row.pid)).then_some(row)
+    }
 }
-of_a_process!(Mapping, Watch);
+
+impl Edit<Watch> for Cut<'_> {
+    /// What was watched at the start of the window is one of the needs.
+    fn edit(&self, row: Watch) -> Option<Watch> {
+        (self.scope.window.contains(row.ts) && self.needs.has_process(row.pid)).then_some(row)
+    }
+}
 
 impl Edit<File> for Cut<'_> {
     fn edit(&self, row: File) -> Option<File> {

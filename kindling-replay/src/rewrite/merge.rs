@@ -5,7 +5,7 @@
 //! share it already; others are aligned by wall time, and then by what crossed between them
 //! ([`super::align`]).
 
-use std::{collections::BTreeMap, io::Write, sync::Arc};
+use std::{io::Write, sync::Arc};
 
 use kindling_format::{
     Capture, CaptureWriter, Effort, FormatError, Header, Summary,
@@ -18,9 +18,10 @@ use super::{
     align,
     doubles::{calls_over, target_threads},
     last_moment,
+    left_out::LeftOut,
     remap::Remap,
     summary,
-    tables::{Tables, unknown_rows},
+    tables::Tables,
 };
 use crate::model::{clock::ClockMap, host::PID_BITS};
 
@@ -36,8 +37,8 @@ pub struct Merged {
     pub hosts: Vec<HostPart>,
     /// What a reader of the result should know, a line each.
     pub notes: Vec<String>,
-    /// Rows of tables that this version does not know.
-    pub left_out: BTreeMap<String, u64>,
+    /// What this version does not know.
+    pub left_out: LeftOut,
 }
 
 /// Why captures cannot be merged.
@@ -94,12 +95,9 @@ pub fn merge(
     }
     tables.write(pool, number, Effort::Record, &mut writer)?;
     writer.finish(&plan.summary(&inputs))?;
-    let mut left_out: BTreeMap<String, u64> = BTreeMap::new();
+    let mut left_out = LeftOut::default();
     for input in &inputs {
-        for (table, rows) in unknown_rows(&input.capture)? {
-            let sum = left_out.entry(table).or_default();
-            *sum = sum.saturating_add(rows);
-        }
+        left_out.add(LeftOut::of(&input.capture)?);
     }
     Ok(Merged {
         left_out,

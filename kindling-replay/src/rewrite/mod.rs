@@ -5,6 +5,7 @@ mod align;
 mod compact;
 mod cut;
 mod doubles;
+mod left_out;
 mod merge;
 mod needs;
 mod remap;
@@ -12,6 +13,7 @@ mod tables;
 
 pub use compact::compact;
 pub use cut::cut;
+pub use left_out::LeftOut;
 pub use merge::{Input, MergeError, Merged, merge};
 
 use kindling_format::{Capture, Completion, Summary, header::Moment, schema::Clock};

@@ -5,12 +5,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use kindling_format::schema::{
     File, Frame, IoUring, Migration, Payload, Process, Sample, Stack, Switch, Symbol, Syscall, Tcp,
-    Wakeup,
+    Wakeup, Watch,
 };
 
 use super::{cut::Scope, tables::Edit};
 use crate::{
     context::Context,
+    model::{
+        catalog::Catalog,
+        polls::{self, Watching},
+    },
     scan::{self, Segment},
 };
 
@@ -32,11 +36,13 @@ pub(super) struct Needs {
     /// enters the window.
     pub(super) switches: Vec<Switch>,
     pub(super) wakeups: Vec<Wakeup>,
+    /// What epolls watch when the window begins.
+    pub(super) watches: Vec<Watch>,
 }
 
 impl Needs {
     /// Reads what the rows in `scope` refer to.
-    pub(super) fn of(context: &Context, scope: &Scope<'_>) -> Self {
+    pub(super) fn of(context: &Context, catalog: &Catalog, scope: &Scope<'_>) -> Self {
         let mut events = Events::default();
         scan::segments(
             context,
@@ -58,17 +64,30 @@ impl Needs {
         let peers = scope.peers(&events.files);
         pids.extend(peers.iter().map(|file| file.pid));
         events.files.extend(peers.iter().map(|file| file.id));
+        let watching = polls::watched_at(context, catalog, scope.window.from);
+        let ours = watching.into_iter().filter(|it| pids.contains(&it.row.pid));
+        let watching: Vec<Watching> = ours.collect();
+        events
+            .files
+            .extend(watching.iter().flat_map(|it| [it.epoll, it.file]));
         let mut needs = Self {
             threads,
             stacks: events.stacks,
             straddling: events.straddling,
             switches,
             wakeups,
+            watches: watching.into_iter().map(|it| it.row).collect(),
             ..Self::default()
         };
         needs.first_rows(context, scope, &pids, &events.files);
         needs.code(context);
         needs
+    }
+
+    /// Whether a life of a process with this number is needed.
+    pub(super) fn has_process(&self, pid: u32) -> bool {
+        let mut lives = self.processes.range((pid, i64::MIN)..=(pid, i64::MAX));
+        lives.next().is_some()
     }
 
     /// The processes and files, with the moment of the first row of each.

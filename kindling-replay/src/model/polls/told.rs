@@ -19,14 +19,15 @@ use crate::{
     scan::{self, Segment},
 };
 
-const EPOLL_CTL_ADD: u32 = 1;
+/// `EPOLL_CTL_ADD`, `EPOLL_CTL_MOD` (`<linux/eventpoll.h>`).
+const MARKING: [u32; 2] = [1, 3];
 
 /// Everything that it says.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     /// Polls that found something.
     pub(super) polls: Vec<Poll>,
-    /// What was added to epolls.
+    /// What was added to epolls, or given another mark there.
     pub(super) adds: Vec<Add>,
     /// What epolls watched when they were looked at.
     pub(super) watches: Vec<Watch>,
@@ -54,13 +55,16 @@ pub(super) struct Poll {
     pub(super) count: u64,
 }
 
-/// A descriptor that was added to an epoll.
+/// A descriptor that was added to an epoll, or given another mark there.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Add {
     pub(super) ts: i64,
     pub(super) pid: u32,
+    pub(super) epoll_fd: i32,
+    /// The epoll itself.
     pub(super) epoll: u32,
     pub(super) fd: i32,
+    pub(super) events: Events,
     pub(super) mark: u64,
 }
 
@@ -177,16 +181,19 @@ impl Reader<'_> {
     }
 
     fn add(&self, call: &Call, row: &Argument) -> Option<Add> {
-        let [_, operation, fd, _] = call.args;
-        // An operation and a descriptor are ints in the kernel's hands.
-        let is_add = operation as u32 == EPOLL_CTL_ADD && call.ret == Some(0);
+        // Operations and descriptors are ints in the kernel's hands.
+        let [epoll_fd, operation, fd, _] = call.args.map(|argument| argument as u32);
+        let gives_mark = MARKING.contains(&operation) && call.ret == Some(0);
         let event = ready::epoll_events(&row.data, self.arch);
+        let event = event.first()?;
         Some(Add {
             ts: call.ts,
             pid: row.pid,
-            epoll: call.file.filter(|_| is_add)?,
+            epoll_fd: epoll_fd as i32,
+            epoll: call.file.filter(|_| gives_mark)?,
             fd: fd as i32,
-            mark: event.first()?.data,
+            events: event.events,
+            mark: event.data,
         })
     }
 }

@@ -15,6 +15,19 @@ pub(super) fn as_descriptor(mark: u64) -> Option<i32> {
     i32::try_from(mark as u32).ok()
 }
 
+/// What was found watched, as if it had been added then; `None` if it is not known which epoll it was.
+pub(super) fn was_added(row: &Watch, descriptors: &Descriptors<'_>) -> Option<Add> {
+    Some(Add {
+        ts: row.ts,
+        pid: row.pid,
+        epoll_fd: row.epoll_fd,
+        epoll: descriptors.file(row.pid, row.epoll_fd, row.ts)?,
+        fd: row.fd,
+        events: Events(row.events),
+        mark: row.data,
+    })
+}
+
 /// A descriptor that an epoll watches.
 #[derive(Debug, Clone, Copy)]
 struct Watching {
@@ -47,7 +60,7 @@ impl<'a> Watched<'a> {
             by_mark: BTreeMap::new(),
             with_other_marks: BTreeSet::new(),
         };
-        // What is added again was not watched any more.
+        // What is added again was not watched any more, or not with that mark.
         let mut added: BTreeMap<(u32, u32, i32), Vec<i64>> = BTreeMap::new();
         for add in &adds {
             let key = (add.epoll, add.pid, add.fd);
@@ -62,17 +75,7 @@ impl<'a> Watched<'a> {
         for add in &adds {
             watched.add(add, add.ts, again(add));
         }
-        for row in found {
-            let Some(epoll) = descriptors.file(row.pid, row.epoll_fd, row.ts) else {
-                continue;
-            };
-            let add = Add {
-                ts: row.ts,
-                pid: row.pid,
-                epoll,
-                fd: row.fd,
-                mark: row.data,
-            };
+        for add in found.iter().filter_map(|row| was_added(row, descriptors)) {
             // It was there before it was found.
             watched.add(&add, i64::MIN, again(&add));
         }
