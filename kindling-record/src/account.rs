@@ -74,6 +74,9 @@ impl Account {
         for (cpu, kind, count) in probes.new_losses() {
             self.lose(Some(cpu), kind.table(), "ring full", count, now_ns);
         }
+        for (table, count) in probes.newly_skipped() {
+            self.lose(None, table, "program entered again", count, now_ns);
+        }
         let malformed = std::mem::take(&mut self.drain.borrow_mut().malformed);
         self.lose(None, "unknown", "malformed record", malformed, now_ns);
         let mut drain = self.drain.borrow_mut();

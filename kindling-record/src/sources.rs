@@ -206,6 +206,20 @@ pub(crate) fn parse_events(text: &str) -> Result<EventChoice, String> {
     Ok(EventChoice { name, wanted })
 }
 
+/// The table that a program fills, or the one that is wrong without what it knows.
+pub(crate) fn table_of(program: &str) -> Option<&'static str> {
+    let has = |source: &&SourceSpec| source.forms.iter().any(|form| form.contains(&program));
+    let source = PROGRAMS.iter().find(has)?;
+    Some(match source.name {
+        "tasks" | "cgroups" => "processes",
+        "tcp_rtt" => "tcp",
+        // Whether an interrupt woke.
+        "interrupts" => "wakeups",
+        TLS => "payloads",
+        name => name,
+    })
+}
+
 /// The tracepoints of this kernel that tell which form of a source fits.
 pub(crate) fn tracepoints() -> Tracepoints {
     Tracepoints::of_kernel(TRACEPOINTS.iter().map(|(_, tracepoint, _)| *tracepoint))
@@ -280,6 +294,24 @@ mod tests {
             .collect();
         let sources = PROGRAMS.iter().filter(|source| source.is_chosen(&choices));
         sources.map(|source| source.name).collect()
+    }
+
+    #[test]
+    fn every_program_fills_a_table() {
+        let tables = kindling_format::schema::tables();
+        for program in PROGRAMS
+            .iter()
+            .flat_map(|source| source.forms)
+            .copied()
+            .flatten()
+        {
+            let table = table_of(program);
+            assert!(
+                tables.iter().any(|known| Some(known.name) == table),
+                "{program}"
+            );
+        }
+        assert_eq!(table_of("nothing"), None);
     }
 
     #[test]

@@ -15,7 +15,8 @@ table! {
         cpu: Option<u16>, Dict;
         /// The table whose rows are missing.
         source: String, Dict;
-        /// Why: `ring full`, …; `max-cpu` or `max-rate` if the recorder left them out because
+        /// Why: `ring full`; `program entered again`, when an interrupt came while the recorder's program
+        /// for such events was running, and then there are at most so many; …; `max-cpu` or `max-rate` if the recorder left them out because
         /// recording took more than it was allowed to.
         cause: String, Dict;
         /// How many.

@@ -1,6 +1,7 @@
 //! The BPF side: load and attach, source by source. Owns the skeleton.
 
 mod load;
+mod skipped;
 mod targets;
 
 use std::{mem::MaybeUninit, os::fd::AsRawFd, path::Path};
@@ -19,6 +20,7 @@ use crate::{
     tls_library::{self, TlsFunction},
 };
 use load::{Host, explain, load, unloadable, without};
+use skipped::Skipped;
 pub(crate) use targets::TargetKind;
 
 /// The loaded programs with their rings. Dropping it detaches them all.
@@ -31,6 +33,7 @@ pub(crate) struct Probes<'obj> {
     samplers: Vec<Counter>,
     last_lost: Vec<[u64; 16]>,
     last_shed: Vec<[u64; 16]>,
+    skipped: Skipped,
     /// How many processes had joined the target when it was last looked at.
     joined: u64,
 }
@@ -74,6 +77,7 @@ impl<'obj> Probes<'obj> {
         let loadable = without(&wanted, &missing);
         let (skeleton, rings) = loaded;
         let mut probes = Self {
+            skipped: Skipped::of(skeleton.object()),
             skeleton,
             rings,
             links: Vec::new(),
@@ -255,6 +259,12 @@ impl<'obj> Probes<'obj> {
             None => Vec::new(),
         }
     }
+
+    /// Runs of programs that the kernel skipped since the last call, by table: at most so many of its rows
+    /// are missing.
+    pub(crate) fn newly_skipped(&mut self) -> Vec<(&'static str, u64)> {
+        self.skipped.newly()
+    }
 }
 
 /// What counters per CPU and kind have grown by.
@@ -292,6 +302,7 @@ fn try_source(source: &SourceSpec, config: &RecordConfig, host: Host<'_>) -> Res
         samplers: Vec::new(),
         last_lost: Vec::new(),
         last_shed: Vec::new(),
+        skipped: Skipped::default(),
         joined: 0,
     };
     probes.attach_source(source, config, host)
