@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::{collections::BTreeSet, path::Path};
+
 use common::{Segment, capture, file, json, process, replay, run, text, thread};
 use kindling_format::schema::*;
 use serde_json::Value;
@@ -213,6 +215,45 @@ fn threads_are_shown_whole() {
 }
 
 #[test]
+fn threads_are_found_by_what_they_waited_for() {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../samples");
+    let truth = std::fs::read_to_string(samples.join("waits.truth.json")).unwrap();
+    let truth: Value = serde_json::from_str(&truth).unwrap();
+    let path = samples.join("waits.kndl");
+    let tids = |condition: &str| {
+        let report = json(&["threads", path.to_str().unwrap(), "--where", condition]);
+        let rows = report["threads"]["rows"].as_array().unwrap().clone();
+        rows.iter()
+            .map(|row| row["tid"].as_u64().unwrap())
+            .collect::<BTreeSet<u64>>()
+    };
+    let waits = truth["waits"].as_array().unwrap();
+    let known: BTreeSet<u64> = waits
+        .iter()
+        .map(|wait| wait["tid"].as_u64().unwrap())
+        .collect();
+    for reason in ["timer", "poll", "lock", "pipe", "network", "child"] {
+        let of_reason = waits.iter().filter(|wait| wait["reason"] == reason);
+        let expected: BTreeSet<u64> = of_reason
+            .map(|wait| wait["tid"].as_u64().unwrap())
+            .collect();
+        // Each was asked to wait for 100 ms for one thing; others that it waited for were short.
+        let found = tids(&format!(
+            "wait.reason == {reason} and dur > 60ms and syscall.name exists"
+        ));
+        let found: BTreeSet<u64> = found.intersection(&known).copied().collect();
+        assert!(
+            !expected.is_empty() && expected == found,
+            "{reason}: {found:?}"
+        );
+        let either = tids(&format!("wait.reason == {reason} or wakeup.irq"));
+        assert!(either.is_superset(&found) && either.is_superset(&tids("wakeup.irq")));
+    }
+    let idle = tids("wait.ended == timed_out and wait.reason == poll");
+    assert!(idle.len() < known.len() && !idle.is_empty(), "{idle:?}");
+}
+
+#[test]
 fn the_answer_is_that_of_the_options() {
     let capture = Captured::new();
     let path = capture.path.as_str();
@@ -305,7 +346,7 @@ fn a_condition_that_no_event_can_fulfil_is_told() {
     };
     let told = complaint("syscalls", "payload.size > 0");
     assert!(told.contains("no syscall has"), "{told}");
-    assert!(complaint("threads", "wait.reason == lock").contains("no syscall or switch or"));
+    assert!(complaint("threads", "event.kind == tcp").contains("no syscall or switch or"));
     assert!(complaint("events", "thread.comm == nobody").contains("no thread that fits --where"));
     assert_eq!(complaint("events", "dur > 1h"), "");
 }

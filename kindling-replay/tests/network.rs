@@ -104,6 +104,18 @@ fn events_of_sockets_and_rings_are_told() {
 +0.000005500 app/10                 ** io_uring gives recv = -1 ECONNRESET, user_data 0x7
 ";
     assert_eq!(text(&["events", path]), expect);
+    let failed = text(&[
+        "events",
+        path,
+        "--tables",
+        "io_uring",
+        "--where",
+        "errno == ECONNRESET and ret < 0",
+    ]);
+    assert_eq!(
+        failed.lines().collect::<Vec<_>>(),
+        expect.lines().skip(1).collect::<Vec<_>>()
+    );
 }
 
 #[test]

@@ -10,9 +10,8 @@ use crate::{
     filter::EventKind,
     model::{
         catalog::{Catalog, ThreadLife},
-        polls::Polls,
         select::{Details, EventSelection},
-        slice::{Slice, State},
+        slice::Slice,
         stack::Stacks,
         timeline,
     },
@@ -167,20 +166,16 @@ fn on_cpu(context: &Context, catalog: &Catalog) -> Weights {
 fn off_cpu(context: &Context, catalog: &Catalog, stacks: &Stacks, kind: Kind) -> Weights {
     let selected = EventSelection::new(context, catalog, &[EventKind::Wait]);
     let lives: Vec<&ThreadLife> = timeline::lives(catalog, selected.threads()).collect();
-    // Only a condition asks what ended a wait.
-    let filter = context.selection.filter.as_ref();
-    let polls = filter.map_or_else(Polls::default, |_| Polls::load(context, catalog));
+    let waits = selected.waits();
     let admits = |lane: usize, slice: &Slice| {
-        let holds = |life: &&ThreadLife| {
-            let wait = Details::Wait(slice, polls.of(life.tid, slice));
-            selected.holds(life.tid, slice.start, wait)
-        };
-        lives.get(lane).is_some_and(holds)
+        lives
+            .get(lane)
+            .is_some_and(|life| waits.admits(life, slice))
     };
     let mut by_lane: BTreeMap<(usize, Option<u32>, String), (i64, u64)> = BTreeMap::new();
     let set = selected.threads();
     let lanes = timeline::replay(context, catalog, stacks, set, |lane, slice| {
-        if matches!(slice.state, State::Blocked(_)) && admits(lane, &slice) {
+        if admits(lane, &slice) {
             let leaf = leaf(catalog, &slice, kind);
             let weight = by_lane.entry((lane, slice.wait.stack, leaf)).or_default();
             weight.0 = weight.0.saturating_add(slice.length_ns());

@@ -50,6 +50,15 @@ impl Expr {
         }
     }
 
+    /// Whether one of its tests is of a field that passes `chosen`.
+    pub(super) fn names(&self, chosen: &impl Fn(Field) -> bool) -> bool {
+        match self {
+            Expr::All(parts) | Expr::Any(parts) => parts.iter().any(|part| part.names(chosen)),
+            Expr::Not(part) => part.names(chosen),
+            Expr::Test(test) => chosen(test.field),
+        }
+    }
+
     /// The bounds of `ts` that hold wherever the condition does.
     pub(super) fn bounds(&self) -> (Option<i64>, Option<i64>) {
         let (first, last) = self.ts_range();

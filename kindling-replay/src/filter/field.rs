@@ -183,6 +183,7 @@ macro_rules! fields {
 
 const ALL: &[EventKind] = &EventKind::ALL;
 const SYSCALL: &[EventKind] = &[EventKind::Syscall];
+const RETURNED: &[EventKind] = &[EventKind::Syscall, EventKind::IoUring];
 const CALLED: &[EventKind] = &[EventKind::Syscall, EventKind::Wait];
 const TIMED: &[EventKind] = &[
     EventKind::Syscall,
@@ -268,9 +269,9 @@ fields! {
         "its fifth argument";
     "syscall.arg5" Arg5: Type::Number, SYSCALL,
         "its sixth argument";
-    "ret" Ret: Type::Number, SYSCALL,
-        "what it returned; a negative errno if it failed, nothing if it never returned";
-    "errno" Errno: Type::Errno, SYSCALL,
+    "ret" Ret: Type::Number, RETURNED,
+        "what it returned, or an io_uring operation gave back; a negative errno if it failed, nothing if it never returned";
+    "errno" Errno: Type::Errno, RETURNED,
         "the error, if it failed: EAGAIN or 11";
     "file.path" FilePath: Type::Text, FILED,
         "the path of the file, or the address of a Unix socket";

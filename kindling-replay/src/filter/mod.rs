@@ -74,6 +74,11 @@ impl Filter {
         self.judge(&facts::OfKind(kind)) != Some(false)
     }
 
+    /// Whether it asks for what only events of this kind have.
+    pub fn is_about(&self, kind: EventKind) -> bool {
+        self.expr.names(&|field| field.spec().of == [kind])
+    }
+
     /// The earliest and the latest moment, since the start of the capture, that it allows by itself:
     /// the bounds of `ts` that everything else is joined to with `and`.
     pub fn bounds(&self) -> (Option<i64>, Option<i64>) {

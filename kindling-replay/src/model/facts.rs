@@ -134,6 +134,14 @@ impl Details<'_> {
         }
     }
 
+    fn ret(&self) -> Option<i64> {
+        match self {
+            Details::Syscall(row) => row.ret,
+            Details::IoUring(row) => row.ret,
+            _ => None,
+        }
+    }
+
     fn nr(&self) -> Option<u16> {
         match self {
             Details::Syscall(row) => Some(row.nr),
@@ -221,8 +229,8 @@ impl<'a> Details<'a> {
             Field::Arg3 => Fact::number(call.and_then(|row| row.arg3)),
             Field::Arg4 => Fact::number(call.and_then(|row| row.arg4)),
             Field::Arg5 => Fact::number(call.and_then(|row| row.arg5)),
-            Field::Ret => Fact::number(call.and_then(|row| row.ret)),
-            Field::Errno => Fact::number(call.and_then(|row| errno::of_return(row.ret?))),
+            Field::Ret => Fact::number(self.ret()),
+            Field::Errno => Fact::number(self.ret().and_then(errno::of_return)),
             Field::PayloadDirection => word(payload.map(|row| row.direction.to_string())),
             Field::PayloadSize => Fact::number(payload.map(|row| row.size)),
             Field::PayloadOffset => Fact::number(payload.map(|row| row.offset)),

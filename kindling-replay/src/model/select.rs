@@ -20,6 +20,10 @@ use crate::{
     model::{
         catalog::{Catalog, ThreadLife, ThreadSet},
         facts::{EventFacts, LifeFacts, MemberFacts},
+        polls::Polls,
+        slice::{Slice, State},
+        stack::Stacks,
+        timeline,
     },
     scan::{self, Segment},
     selection::{Selection, Window, glob},
@@ -144,8 +148,15 @@ pub fn threads(context: &Context, catalog: &Catalog) -> ThreadSet {
         }
     }
     if let Some(filter) = selection.filter.as_ref().filter(|_| !open.is_empty()) {
-        warn_if_never(context, filter, &EVENTS);
-        chosen.extend(with_events(context, catalog, &open));
+        let about_waits = filter.is_about(EventKind::Wait);
+        if about_waits {
+            chosen.extend(with_waits(context, catalog, &open));
+        } else {
+            warn_if_never(context, filter, &EVENTS);
+        }
+        if !about_waits || EVENTS.iter().any(|&kind| filter.may_hold(kind)) {
+            chosen.extend(with_events(context, catalog, &open));
+        }
     }
     if chosen.is_empty() {
         context.warn(Warning::NothingSelected {
@@ -155,7 +166,8 @@ pub fn threads(context: &Context, catalog: &Catalog) -> ThreadSet {
     set_of(catalog, chosen)
 }
 
-/// The kinds of events that decide about threads.
+/// The kinds of events that decide about threads, besides waits: these take a replay, which only a
+/// condition about them is worth.
 const EVENTS: [EventKind; 8] = [
     EventKind::Syscall,
     EventKind::Switch,
@@ -173,13 +185,7 @@ fn with_events(
     catalog: &Catalog,
     open: &BTreeSet<(u32, i64)>,
 ) -> BTreeSet<(u32, i64)> {
-    let threads = set_of(catalog, open.clone());
-    let events = EventSelection {
-        context,
-        catalog,
-        pids: threads.pids(catalog),
-        threads,
-    };
+    let events = EventSelection::of(context, catalog, open);
     let mut found = BTreeSet::new();
     scan::segments(
         context,
@@ -190,7 +196,66 @@ fn with_events(
     found
 }
 
-impl EventSelection<'_> {
+/// Which of some threads have a wait in the window for which the condition holds.
+fn with_waits(
+    context: &Context,
+    catalog: &Catalog,
+    open: &BTreeSet<(u32, i64)>,
+) -> BTreeSet<(u32, i64)> {
+    let events = EventSelection::of(context, catalog, open);
+    let waits = events.waits();
+    let stacks = Stacks::load(context);
+    let lives: Vec<&ThreadLife> = timeline::lives(catalog, &events.threads).collect();
+    let mut found = BTreeSet::new();
+    timeline::replay(context, catalog, &stacks, &events.threads, |lane, slice| {
+        if let Some(life) = lives.get(lane)
+            && waits.admits(life, &slice)
+        {
+            found.insert((life.tid, life.start_ts));
+        }
+    });
+    found
+}
+
+/// The waits that a selection admits.
+#[derive(Debug)]
+pub struct WaitSelection<'a> {
+    events: &'a EventSelection<'a>,
+    polls: Polls,
+}
+
+impl WaitSelection<'_> {
+    /// Whether it admits what a thread did then: that is a wait, and the condition holds for it.
+    pub fn admits(&self, life: &ThreadLife, slice: &Slice) -> bool {
+        matches!(slice.state, State::Blocked(_)) && {
+            let wait = Details::Wait(slice, self.polls.of(life.tid, slice));
+            self.events.holds(life.tid, slice.start, wait)
+        }
+    }
+}
+
+impl<'a> EventSelection<'a> {
+    /// The selection among some threads.
+    fn of(context: &'a Context, catalog: &'a Catalog, open: &BTreeSet<(u32, i64)>) -> Self {
+        let threads = set_of(catalog, open.clone());
+        Self {
+            context,
+            catalog,
+            pids: threads.pids(catalog),
+            threads,
+        }
+    }
+
+    /// The waits that it admits.
+    pub fn waits(&'a self) -> WaitSelection<'a> {
+        // Only a condition asks what ended a wait.
+        let filter = self.context.selection.filter.as_ref();
+        WaitSelection {
+            events: self,
+            polls: filter.map_or_else(Polls::default, |_| Polls::load(self.context, self.catalog)),
+        }
+    }
+
     /// The threads that have an admitted event in a segment.
     fn threads_of(&self, segment: Segment<'_>) -> BTreeSet<(u32, i64)> {
         let mut found: BTreeSet<(u32, i64)> = BTreeSet::new();
