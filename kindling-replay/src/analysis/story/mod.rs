@@ -4,7 +4,7 @@
 //! An item is a call, or what lay between two calls: computing, and waiting that was no call's (for a CPU,
 //! for memory). Items are folded into steps, each with its time by state from the thread's timeline.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use kindling_format::schema::{File, FileKind, Syscall};
 use serde::Serialize;
@@ -31,8 +31,10 @@ use crate::{
     selection::Window,
 };
 
-use steps::{Folding, Item, Notes};
+use items::{BETWEEN, Item, Items, Key, Kind, Notes};
+use steps::Folding;
 
+mod items;
 mod steps;
 mod waits;
 
@@ -162,16 +164,23 @@ pub fn report(
     let mut items = teller.calls();
     let is_filtered = context.selection.filter.is_some();
     if !is_filtered {
-        items.extend(teller.between(&items));
-        items.sort_by_key(|item| (item.start, item.end));
+        let between = teller.between(&items.all);
+        items.all.extend(between);
+        items.all.sort_by_key(|item| (item.start, item.end));
     }
     let (served, asked) = teller.note_requests(calls, &mut items);
     teller.note_lines(calls, &mut items);
     let steps = Folding {
         context,
+        items: &items,
         slices: &slices,
         waker: &|slice| teller.waker(slice),
         ready: &|slice| teller.ready(slice),
+        request: &|id| {
+            let call = calls.get(id)?;
+            let (protocol, endpoint) = (call.protocol, call.endpoint());
+            Some(format!("{}: {protocol} {endpoint}", rpc_row::id(id)))
+        },
         // What was asked for by a condition is told, however short it is.
         worth_ns: if is_filtered { 0 } else { teller.worth_ns() },
     };
@@ -181,12 +190,9 @@ pub fn report(
         served,
         asked,
         waits: teller.waits(&slices),
-        steps: List::new(steps.steps(&items), context.top),
+        steps: List::new(steps.steps(), context.top),
     })
 }
-
-/// Calls in words, by number, file and error: without and with what differs between connections.
-type Words = BTreeMap<(u16, Option<u32>, Option<u16>), (Arc<str>, Arc<str>)>;
 
 struct Teller<'a> {
     context: &'a Context,
@@ -208,7 +214,7 @@ impl Teller<'_> {
     }
 
     /// Its calls, in the order of time.
-    fn calls(&self) -> Vec<Item> {
+    fn calls(&self) -> Items {
         let selected = EventSelection::new(self.context, self.catalog, &[EventKind::Syscall]);
         let own = |row: &Syscall| {
             let life = self.catalog.thread_at(row.tid, row.ts);
@@ -216,64 +222,72 @@ impl Teller<'_> {
         };
         let pids = [self.life.pid].into();
         let window = self.context.selection.window;
-        let mut items = Vec::new();
+        let mut items = Items::default();
         scan::segments(
             self.context,
             "reading calls",
             |segment| {
-                let mut words = Words::new();
                 let rows = segment.rows_of::<Syscall>(window, Some(&pids));
                 let own = rows.iter().filter(own);
                 // A call that was entered before the window is a part of it too.
                 let shown = own.filter(|row| self.shown.overlaps(row.ts, end_of(row)));
                 let admitted =
                     shown.filter(|row| selected.holds(row.tid, row.ts, Details::Syscall(row)));
-                admitted
-                    .map(|row| self.call(&row, &mut words))
-                    .collect::<Vec<_>>()
+                admitted.map(|row| self.call(&row)).collect::<Vec<_>>()
             },
-            |some| items.extend(some),
+            |some| {
+                let kinds = &mut items.kinds;
+                items.all.extend(some.into_iter().map(|(key, item)| {
+                    let kind = kinds.number(key, || self.kind(key));
+                    Item { kind, ..item }
+                }));
+            },
         );
-        items.sort_by_key(|item| (item.start, item.end));
+        items.all.sort_by_key(|item| (item.start, item.end));
         items
     }
 
-    fn call(&self, row: &Syscall, words: &mut Words) -> Item {
-        let errno = row.ret.and_then(errno::of_return);
+    /// A call, without the number of its kind.
+    fn call(&self, row: &Syscall) -> (Key, Item) {
         let file = row.file.and_then(|id| self.catalog.files.get(&id));
         let name = self
             .catalog
             .syscall(row.nr)
             .map_or("unknown", |spec| spec.name);
-        let (signature, what) = words
-            .entry((row.nr, row.file, errno))
-            .or_insert_with(|| {
-                let name = self.catalog.syscall_name(row.nr);
-                let error = errno.map(|errno| format!("= {}", errno::name(errno)));
-                let describe = |file: Option<String>| {
-                    let words = [Some(name.clone()), file, error.clone()];
-                    Arc::from(words.into_iter().flatten().collect::<Vec<_>>().join(" "))
-                };
-                // Connections of one kind are the same thing done again, paths are not.
-                (
-                    describe(file.map(kind_or_path)),
-                    describe(file.map(file::label)),
-                )
-            })
-            .clone();
         let moves = moves_bytes(name) && file.is_some_and(|file| file.kind != FileKind::Directory);
         let moved = row
             .ret
             .filter(|_| moves)
             .and_then(|ret| u64::try_from(ret).ok());
-        Item {
+        let item = Item {
             start: row.ts.max(self.shown.from),
             end: end_of(row).min(self.shown.to),
-            name: Some(name),
-            signature,
-            what,
-            notes: Notes::default(),
             bytes: moved.unwrap_or(0),
+            kind: BETWEEN,
+        };
+        let errno = row.ret.and_then(errno::of_return);
+        ((row.nr, row.file, errno), item)
+    }
+
+    /// A kind of calls in words.
+    fn kind(&self, (nr, file, errno): Key) -> Kind {
+        let file = file.and_then(|id| self.catalog.files.get(&id));
+        let name = self.catalog.syscall_name(nr);
+        let error = errno.map(|errno| format!("= {}", errno::name(errno)));
+        let describe = |file: Option<String>| {
+            let words = [Some(name.clone()), file, error.clone()];
+            words
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(" ")
+                .into()
+        };
+        Kind {
+            name: Some(self.catalog.syscall(nr).map_or("unknown", |spec| spec.name)),
+            // Connections of one kind are the same thing done again, paths are not.
+            signature: describe(file.map(kind_or_path)),
+            what: describe(file.map(file::label)),
         }
     }
 
@@ -288,11 +302,8 @@ impl Teller<'_> {
                 items.push(Item {
                     start: at,
                     end: start,
-                    name: None,
-                    signature: "".into(),
-                    what: "".into(),
-                    notes: Notes::default(),
                     bytes: 0,
+                    kind: BETWEEN,
                 });
             }
             at = at.max(end);
@@ -301,7 +312,7 @@ impl Teller<'_> {
     }
 
     /// Notes at the calls which requests they read and wrote; tells how many of each there were.
-    fn note_requests(&self, calls: &Calls, items: &mut [Item]) -> (u64, u64) {
+    fn note_requests(&self, calls: &Calls, items: &mut Items) -> (u64, u64) {
         let window = self.context.selection.window;
         let (mut served, mut asked) = (0, 0);
         for (id, call) in &calls.calls {
@@ -311,35 +322,27 @@ impl Teller<'_> {
                     continue;
                 };
                 let mut unseen = Notes::default();
-                let notes = call_at(items, own.ts).map_or(&mut unseen, |item| &mut item.notes);
+                let notes = items.notes_at(own.ts).unwrap_or(&mut unseen);
                 let (all, noted) = match role {
                     Role::Server => (&mut served, &mut notes.serves),
                     Role::Client => (&mut asked, &mut notes.asks),
                 };
                 *all += 1;
                 *noted += 1;
-                let name = || {
-                    format!(
-                        "{}: {} {}",
-                        rpc_row::id(*id),
-                        call.protocol,
-                        call.endpoint()
-                    )
-                };
-                notes.request.get_or_insert_with(name);
+                notes.request.get_or_insert(*id);
             }
         }
         (served, asked)
     }
 
     /// Notes at the calls which lines they began.
-    fn note_lines(&self, calls: &Calls, items: &mut [Item]) {
+    fn note_lines(&self, calls: &Calls, items: &mut Items) {
         let serving = Serving::new(calls);
         for row in logs::of_thread(self.context, self.catalog, &serving, self.life.tid) {
             let ts = self.context.span.from.saturating_add(row.ts_ns);
-            if let Some(item) = call_at(items, ts) {
-                item.notes.lines += 1;
-                item.notes.line.get_or_insert(row.line);
+            if let Some(notes) = items.notes_at(ts) {
+                notes.lines += 1;
+                notes.line.get_or_insert(row.line);
             }
         }
     }
@@ -366,14 +369,6 @@ impl Teller<'_> {
 /// When a call returned; the end of time if it did not.
 fn end_of(row: &Syscall) -> i64 {
     row.dur.map_or(i64::MAX, |dur| row.ts.saturating_add(dur))
-}
-
-/// The call that was entered at a moment.
-fn call_at(items: &mut [Item], ts: i64) -> Option<&mut Item> {
-    let first = items.partition_point(|item| item.start < ts);
-    let items = items.get_mut(first..)?.iter_mut();
-    let mut items = items.take_while(|item| item.start == ts);
-    items.find(|item| item.name.is_some())
 }
 
 /// What a file is without what differs between connections.

@@ -1,9 +1,12 @@
 //! Items to steps: equal ones in a row are one part, patterns that repeat are one step, and short steps in a
 //! row that have nothing to tell are one.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Range};
 
-use super::{Part, Step};
+use super::{
+    Part, Step,
+    items::{Item, Items, Notes},
+};
 use crate::{
     analysis::ready::ReadyRow,
     context::Context,
@@ -17,65 +20,47 @@ use crate::{
 /// How many names a step of several calls tells.
 const TOLD_NAMES: usize = 5;
 
-/// A call, or what lies between two calls.
-#[derive(Debug)]
-pub(super) struct Item {
-    pub(super) start: i64,
-    pub(super) end: i64,
-    /// The call; `None` between two.
-    pub(super) name: Option<&'static str>,
-    /// Items of equal signature are the same thing done again.
-    pub(super) signature: Arc<str>,
-    /// The same with what differs between connections.
-    pub(super) what: Arc<str>,
-    pub(super) notes: Notes,
-    pub(super) bytes: u64,
-}
-
-/// What a call was part of.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Notes {
-    pub(super) serves: u64,
-    pub(super) asks: u64,
-    /// The first request.
-    pub(super) request: Option<String>,
-    pub(super) lines: u64,
-    /// The first line.
-    pub(super) line: Option<String>,
-}
-
 /// Folds items.
 pub(super) struct Folding<'a> {
     pub(super) context: &'a Context,
+    /// In the order of time.
+    pub(super) items: &'a Items,
     pub(super) slices: &'a [Slice],
     /// Who ended a wait.
     pub(super) waker: &'a dyn Fn(&Slice) -> Option<String>,
     /// What ended it, if it was a poll.
     pub(super) ready: &'a dyn Fn(&Slice) -> Option<ReadyRow>,
+    /// A request by its id.
+    pub(super) request: &'a dyn Fn(usize) -> Option<String>,
     /// What is shorter is not told by itself, unless it has something to tell.
     pub(super) worth_ns: i64,
 }
 
-/// Equal items in a row.
-type Row<'a> = &'a [Item];
+/// Equal items in a row, by their numbers.
+type Row = Range<usize>;
 
 impl Folding<'_> {
-    /// The steps that items in the order of time make.
-    pub(super) fn steps(&self, items: &[Item]) -> Vec<Step> {
-        let rows: Vec<Row<'_>> = items.chunk_by(|a, b| a.signature == b.signature).collect();
-        let signatures: Vec<Option<&Arc<str>>> = rows
-            .iter()
-            .map(|row| row.first().map(|item| &item.signature))
-            .collect();
+    /// The steps that the items make.
+    pub(super) fn steps(&self) -> Vec<Step> {
+        let kinds = &self.items.kinds;
+        let equal = |a: &Item, b: &Item| kinds.signature(a) == kinds.signature(b);
+        let mut end = 0;
+        let mut signatures = Vec::new();
+        let mut rows: Vec<Row> = Vec::new();
+        for row in self.items.all.chunk_by(equal) {
+            rows.push(end..end + row.len());
+            end += row.len();
+            signatures.extend(row.first().map(|item| kinds.signature(item)));
+        }
         let runs = fold::fold(&signatures);
         let mut steps = Vec::new();
-        let mut short: Vec<Row<'_>> = Vec::new();
+        let mut short: Vec<Row> = Vec::new();
         for run in runs {
             let Some(rows) = rows.get(run.start..run.end()) else {
                 continue;
             };
             if self.is_short(rows) {
-                short.extend(rows);
+                short.extend_from_slice(rows);
                 continue;
             }
             steps.extend(self.told_together(&short));
@@ -86,19 +71,37 @@ impl Folding<'_> {
         steps
     }
 
-    fn is_short(&self, rows: &[Row<'_>]) -> bool {
-        let silent = rows
-            .iter()
-            .all(|row| row.iter().all(|item| item.notes == Notes::default()));
-        silent && span(rows).is_some_and(|(start, end)| end.saturating_sub(start) < self.worth_ns)
+    fn is_short(&self, rows: &[Row]) -> bool {
+        let silent = rows.iter().all(|row| !self.items.any_noted(row.clone()));
+        let span = self.span(rows);
+        silent && span.is_some_and(|(start, end)| end.saturating_sub(start) < self.worth_ns)
+    }
+
+    /// From the first moment of some rows to the last.
+    fn span(&self, rows: &[Row]) -> Option<(i64, i64)> {
+        let items = || self.items_of(rows.iter()).map(|(_, item)| item);
+        let start = items().map(|item| item.start).min()?;
+        let end = items().map(|item| item.end).max()?;
+        Some((start, end))
+    }
+
+    /// The items of some rows, with their numbers.
+    fn items_of<'r>(
+        &'r self,
+        rows: impl Iterator<Item = &'r Row>,
+    ) -> impl Iterator<Item = (usize, &'r Item)> {
+        rows.flat_map(|row| {
+            let items = self.items.all.get(row.clone()).unwrap_or_default();
+            row.clone().zip(items)
+        })
     }
 
     /// A pattern of rows with its repeats.
-    fn step(&self, run: Run, rows: &[Row<'_>]) -> Option<Step> {
-        let (start, end) = span(rows)?;
+    fn step(&self, run: Run, rows: &[Row]) -> Option<Step> {
+        let (start, end) = self.span(rows)?;
         let part = |at: usize| {
-            let items = rows.iter().skip(at).step_by(run.period).copied().flatten();
-            self.part(items, None)
+            let rows = rows.iter().skip(at).step_by(run.period);
+            self.part(self.items_of(rows), None)
         };
         Some(Step {
             start_ns: self.context.offset_ns(start),
@@ -109,11 +112,11 @@ impl Folding<'_> {
     }
 
     /// Short steps as one.
-    fn told_together(&self, rows: &[Row<'_>]) -> Option<Step> {
-        let (start, end) = span(rows)?;
-        let items = || rows.iter().copied().flatten();
+    fn told_together(&self, rows: &[Row]) -> Option<Step> {
+        let (start, end) = self.span(rows)?;
+        let items = || self.items_of(rows.iter());
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-        for name in items().filter_map(|item| item.name) {
+        for name in items().filter_map(|(_, item)| self.items.kinds.of(item).name) {
             *counts.entry(name).or_default() += 1;
         }
         let mut names: Vec<(&str, u64)> = counts.into_iter().collect();
@@ -140,11 +143,12 @@ impl Folding<'_> {
     /// Items as one part; `together` names them if they are several things.
     fn part<'b>(
         &self,
-        items: impl Iterator<Item = &'b Item>,
+        items: impl Iterator<Item = (usize, &'b Item)>,
         together: Option<String>,
     ) -> Option<Part> {
+        let kinds = &self.items.kinds;
         let mut items = items.peekable();
-        let first = items.peek()?;
+        let first = kinds.of(items.peek()?.1);
         let mut part = Part {
             kind: match (&together, first.name) {
                 (Some(_), _) => "syscalls",
@@ -156,11 +160,16 @@ impl Folding<'_> {
         };
         let mut times = Times::default();
         let mut longest: Option<(i64, &Slice)> = None;
-        for item in items {
-            if together.is_none() && *item.what != *part.what {
-                part.what = item.signature.to_string();
+        for (at, item) in items {
+            let kind = kinds.of(item);
+            if together.is_none() && *kind.what != *part.what {
+                part.what = kind.signature.to_string();
             }
+            part.calls += u64::from(kind.name.is_some());
             part.count(item);
+            if let Some(notes) = self.items.notes(at) {
+                self.note(&mut part, notes);
+            }
             for (slice, ns) in within(self.slices, item) {
                 times.add(slice.state, ns);
                 let blocked = matches!(slice.state, State::Blocked(_));
@@ -180,33 +189,27 @@ impl Folding<'_> {
         part.ready = longest.and_then(|(_, slice)| (self.ready)(slice));
         Some(part)
     }
-}
 
-impl Part {
-    fn count(&mut self, item: &Item) {
-        self.calls += u64::from(item.name.is_some());
-        self.bytes = self.bytes.saturating_add(item.bytes);
-        self.total_ns = self
-            .total_ns
-            .saturating_add(item.end.saturating_sub(item.start));
-        self.serves += item.notes.serves;
-        self.asks += item.notes.asks;
-        self.lines += item.notes.lines;
-        if self.request.is_none() {
-            self.request.clone_from(&item.notes.request);
+    fn note(&self, part: &mut Part, notes: &Notes) {
+        part.serves += u64::from(notes.serves);
+        part.asks += u64::from(notes.asks);
+        part.lines += u64::from(notes.lines);
+        if part.request.is_none() {
+            part.request = notes.request.and_then(self.request);
         }
-        if self.line.is_none() {
-            self.line.clone_from(&item.notes.line);
+        if part.line.is_none() {
+            part.line.clone_from(&notes.line);
         }
     }
 }
 
-/// From the first moment of some rows to the last.
-fn span(rows: &[Row<'_>]) -> Option<(i64, i64)> {
-    let items = || rows.iter().copied().flatten();
-    let start = items().map(|item| item.start).min()?;
-    let end = items().map(|item| item.end).max()?;
-    Some((start, end))
+impl Part {
+    fn count(&mut self, item: &Item) {
+        self.bytes = self.bytes.saturating_add(item.bytes);
+        self.total_ns = self
+            .total_ns
+            .saturating_add(item.end.saturating_sub(item.start));
+    }
 }
 
 /// The slices within an item, each with how long.
