@@ -12,12 +12,14 @@ use kindling_format::{
     },
 };
 
-use crate::{lives::SpaceEvent, mappings::MappedFile, session::ROUND, unwind::StackMemory};
+use crate::{lives::SpaceEvent, mappings::MappedFile, unwind::StackMemory};
 
 /// A segment is cut before a table has more rows than this, or after the flush interval,
 const SEGMENT_ROWS: usize = 65_536;
 /// or when it is made of so many bytes: payloads can be long, and memory is to be bounded.
 const SEGMENT_BYTES: u64 = 16 << 20;
+/// Records that are taken from the rings before the clock, and the batch, are looked at.
+pub(crate) const ROUND: usize = 8_192;
 
 /// A stack as it was taken: addresses of one process at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]

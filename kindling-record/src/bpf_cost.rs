@@ -1,20 +1,13 @@
 //! What the recorder's BPF programs cost, from samples: for a moment, less than twice a second, each
 //! run of a program times itself. Timing all of them would add two readings of the clock to each.
 
-use crate::probes::Probes;
+use crate::probes::{BpfRuns, Probes};
 
 /// How long a sample is at least; it ends with the round of the session in which this is over.
 const SAMPLE_NS: i64 = 10_000_000;
 /// From the start of one sample to that of the next. Shorter than a second, so that each second has
 /// one, and not a part of it, so that what happens once a second is met at all its stages.
 const INTERVAL_NS: i64 = 618_034_000;
-
-/// Runs of BPF programs, and the time that they took.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct BpfRuns {
-    pub(crate) runs: u64,
-    pub(crate) ns: u64,
-}
 
 /// What samples found that have ended since the last reading.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use kindling_format::schema::{Process, ProcessColumns, Thread, ThreadColumns};
 
 use crate::{
     containers::{Container, Containers},
-    files::absolute_path,
+    kernel_path::absolute_path,
     raw::{Record, get, layout, syscall_number},
     redact::hide_args,
 };

@@ -23,6 +23,7 @@ mod flight;
 mod header;
 mod host;
 mod io_uring;
+mod kernel_path;
 mod limits;
 mod lives;
 mod logs;

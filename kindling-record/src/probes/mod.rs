@@ -11,7 +11,6 @@ use libbpf_rs::{ErrorKind, Link, MapHandle, OpenObject, UprobeMultiOpts, skel::S
 use perf_event::{Builder, Counter, events::Software};
 
 use crate::{
-    bpf_cost::BpfRuns,
     config::RecordConfig,
     cpus::Cpus,
     raw::Kind,
@@ -36,6 +35,13 @@ pub(crate) struct Probes<'obj> {
     skipped: Skipped,
     /// How many processes had joined the target when it was last looked at.
     joined: u64,
+}
+
+/// Runs of BPF programs, and the time that they took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct BpfRuns {
+    pub(crate) runs: u64,
+    pub(crate) ns: u64,
 }
 
 /// What loading gave: the probes, and for each source whether it is there.

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use kindling_format::header::Moment;
 
-use super::{ROUND, Session, Way};
-use crate::{clocks, encoder::Order, flight::SliceStart, sources::MAPPINGS};
+use super::{Session, Way};
+use crate::{batch::ROUND, clocks, encoder::Order, flight::SliceStart, sources::MAPPINGS};
 
 impl Session<'_, '_> {
     pub(super) fn is_file_or_slice_due(&self, now_ns: i64) -> bool {

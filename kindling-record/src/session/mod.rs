@@ -20,6 +20,7 @@ use libbpf_rs::RingBuffer;
 
 use crate::{
     account::Account,
+    batch::ROUND,
     clocks,
     command::{HeldCommand, RunningCommand},
     config::RecordConfig,
@@ -42,8 +43,6 @@ const BUSY_PART: u64 = 8;
 /// nothing.
 const QUIET: Duration = Duration::from_millis(5);
 const IDLE: Duration = Duration::from_millis(20);
-/// Records that are taken from the rings before the clock, and the batch, are looked at.
-pub(crate) const ROUND: usize = 8_192;
 /// How often the clocks are compared.
 const CLOCK_INTERVAL_NS: i64 = 60_000_000_000;
 

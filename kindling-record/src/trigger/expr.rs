@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt, time::Duration};
 
 use kindling_format::syscalls;
 
-use super::sniff::Protocol;
+use super::sniff::{Protocol, RCODES};
 use crate::cli::units::parse_duration;
 
 /// Something that makes the flight recorder write.
@@ -90,15 +90,6 @@ const SIGNALS: [Signal; 8] = [
         number: 31,
         name: "SIGSYS",
     },
-];
-
-/// Response codes of RFC 1035, section 4.1.1.
-pub(super) const RCODES: [(&str, u16); 5] = [
-    ("formerr", 1),
-    ("servfail", 2),
-    ("nxdomain", 3),
-    ("notimp", 4),
-    ("refused", 5),
 ];
 
 const WHAT: &str = "syscall, answer, http, redis, dns, no-answer or crash";

@@ -1,8 +1,16 @@
 //! What the first bytes of a payload are: a request, an answer, or neither. It tells enough for a
 //! trigger; messages are cut and understood offline.
 
-use super::expr::RCODES;
 use crate::redact::is_start;
+
+/// Response codes of RFC 1035, section 4.1.1.
+pub(super) const RCODES: [(&str, u16); 5] = [
+    ("formerr", 1),
+    ("servfail", 2),
+    ("nxdomain", 3),
+    ("notimp", 4),
+    ("refused", 5),
+];
 
 /// How many bytes are looked at: the longest that is needed is a DNS header, and a status line's code.
 pub(crate) const SNIFFED_BYTES: u32 = 16;

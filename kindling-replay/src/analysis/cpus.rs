@@ -10,6 +10,7 @@ use crate::{
         catalog::Catalog,
         histogram::Histogram,
         occupancy::{Holder, Occupancy, Tenure},
+        select,
         slice::{Slice, State},
         timeline,
     },
@@ -126,7 +127,7 @@ pub struct Parts {
 
 /// Who had the CPUs in the window, and how long the selected threads waited for them.
 pub fn report(context: &Context, catalog: &Catalog) -> CpusReport {
-    let set = catalog.select(context);
+    let set = select::threads(context, catalog);
     let mut occupancy = Occupancy::new(context, catalog);
     let mut cpus: BTreeMap<u16, Draft> = BTreeMap::new();
     let scale = Scale::new(context);

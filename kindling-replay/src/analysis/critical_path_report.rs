@@ -18,6 +18,7 @@ use crate::{
         file,
         lanes::Lanes,
         polls::Polls,
+        select,
         sends::Sends,
         slice::State,
         stack::Stacks,
@@ -138,7 +139,7 @@ pub fn report(
 ) -> Option<PathReport> {
     let lanes = Lanes::load(context, catalog, stacks, &ThreadSet::All);
     let sends = Sends::load(context, catalog);
-    let set = catalog.select(context);
+    let set = select::threads(context, catalog);
     let tid = question
         .tid
         .or_else(|| last_to_run(&lanes, |tid, ts| set.contains(catalog, tid, ts)))?;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     analysis::lock_table::{Confidence, Holder, Lock, LockTable, Tally},
     context::Context,
-    model::{catalog::Catalog, futex::LockKind, lock_wait, stack::Stacks},
+    model::{catalog::Catalog, futex::LockKind, lock_wait, select, stack::Stacks},
     render::json::List,
 };
 
@@ -146,7 +146,7 @@ pub struct LockParty {
 
 /// The locks that the selected threads waited for in the window.
 pub fn report(context: &Context, catalog: &Catalog, stacks: &Stacks) -> LocksReport {
-    let set = catalog.select(context);
+    let set = select::threads(context, catalog);
     let mut table = LockTable::new(context.selection.window);
     lock_wait::replay(context, catalog, stacks, &set, |batch| table.add(batch));
     let mut locks = table.into_locks();

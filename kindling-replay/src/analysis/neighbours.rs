@@ -9,6 +9,7 @@ use crate::{
     model::{
         catalog::Catalog,
         occupancy::{Holder, Occupancy, Tenure},
+        select,
         slice::{Slice, State},
         timeline,
     },
@@ -80,7 +81,7 @@ pub struct WaiterRow {
 
 /// Charges the waits of the selected threads.
 pub fn report(context: &Context, catalog: &Catalog) -> NeighboursReport {
-    let set = catalog.select(context);
+    let set = select::threads(context, catalog);
     let mut occupancy = Occupancy::new(context, catalog);
     let mut charger = Charger::default();
     let mut waiters: Vec<Waiter> = Vec::new();

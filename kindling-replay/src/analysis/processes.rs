@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     context::Context,
-    model::{catalog::Catalog, slice::Times, stack::Stacks, timeline},
+    model::{catalog::Catalog, select, slice::Times, stack::Stacks, timeline},
     render::json::List,
 };
 
@@ -98,7 +98,7 @@ pub fn report(context: &Context, catalog: &Catalog) -> List<ProcessRow> {
 
 /// What the selected threads did, by process.
 fn work(context: &Context, catalog: &Catalog) -> BTreeMap<Key, Work> {
-    let set = catalog.select(context);
+    let set = select::threads(context, catalog);
     let mut times: Vec<Times> = Vec::new();
     // Stacks tell reasons to wait apart, and here all are added up.
     let stacks = Stacks::default();

@@ -8,6 +8,7 @@ use crate::{
     context::Context,
     model::{
         catalog::Catalog,
+        select,
         slice::{Reason, Times},
         stack::Stacks,
         timeline::{self, Lane},
@@ -72,7 +73,7 @@ impl ThreadRow {
 
 /// The threads of the selection that lived in the window, by falling time on CPU.
 pub fn report(context: &Context, catalog: &Catalog, stacks: &Stacks) -> List<ThreadRow> {
-    let set = catalog.select(context);
+    let set = select::threads(context, catalog);
     let mut times: Vec<Times> = Vec::new();
     let lanes = timeline::replay(context, catalog, stacks, &set, |lane, slice| {
         if times.len() <= lane {

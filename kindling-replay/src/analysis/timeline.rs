@@ -13,6 +13,7 @@ use crate::{
     model::{
         catalog::Catalog,
         polls::Polls,
+        select,
         slice::{Slice, State, Times},
         stack::Stacks,
         timeline::{self, Lane},
@@ -99,7 +100,7 @@ struct Draft {
 
 /// The timelines of the selected threads; of many, those that ran longest.
 pub fn report(context: &Context, catalog: &Catalog, stacks: &Stacks) -> TimelineReport {
-    let set = catalog.select(context);
+    let set = select::threads(context, catalog);
     let selected = timeline::lives(catalog, &set).count();
     let shown = context.top.unwrap_or(MOST_THREADS).min(selected).max(1);
     let columns = (ALL_COLUMNS / shown).clamp(FEWEST_COLUMNS, MOST_COLUMNS);

@@ -7,7 +7,7 @@ use kindling_format::{
     syscalls::{self, COMPAT, SyscallSpec},
 };
 
-use crate::{context::Context, model::select, scan};
+use crate::{context::Context, scan};
 
 /// The processes, threads and files of a capture.
 #[derive(Debug, Default)]
@@ -201,13 +201,6 @@ impl Catalog {
             || format!("syscall_{}", nr & !COMPAT),
             |spec| spec.name.to_owned(),
         )
-    }
-
-    /// The threads that the selection admits; warns if there are none. For commands that account for
-    /// the time of threads; those that look at events ask an
-    /// [`EventSelection`](crate::model::select::EventSelection).
-    pub fn select(&self, context: &Context) -> ThreadSet {
-        select::threads(context, self)
     }
 
     /// The process that used a file first, and with it the socket below.

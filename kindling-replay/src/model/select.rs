@@ -133,7 +133,8 @@ impl<'a> EventSelection<'a> {
     }
 }
 
-/// The threads that a command takes which accounts for their time; warns if there are none.
+/// The threads that a command takes which accounts for their time; warns if there are none. A command that
+/// looks at events asks an [`EventSelection`].
 pub fn threads(context: &Context, catalog: &Catalog) -> ThreadSet {
     let selection = &context.selection;
     if !selection.restricts_threads() {

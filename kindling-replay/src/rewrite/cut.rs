@@ -32,6 +32,7 @@ use crate::{
     model::{
         catalog::{Catalog, ThreadSet},
         connection::Connections,
+        select,
     },
     selection::Window,
 };
@@ -45,7 +46,7 @@ pub fn cut(context: &Context, history: String, out: &mut dyn Write) -> Result<()
     let scope = Scope {
         window: context.selection.window,
         catalog: &catalog,
-        selected: catalog.select(context),
+        selected: select::threads(context, &catalog),
     };
     let needs = Needs::of(context, &catalog, &scope);
     let selected = needs.threads.iter().copied();
