@@ -80,6 +80,12 @@ pub struct Window {
 }
 
 impl Window {
+    /// All time.
+    pub const ALWAYS: Self = Self {
+        from: i64::MIN,
+        to: i64::MAX,
+    };
+
     /// Whether the moment lies in the window.
     pub fn contains(self, ts: i64) -> bool {
         self.from <= ts && ts <= self.to

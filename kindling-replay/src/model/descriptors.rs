@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kindling_format::{schema::Syscall, syscalls::ArgKind};
 
-use crate::{context::Context, model::catalog::Catalog, scan};
+use crate::{context::Context, model::catalog::Catalog, scan, selection::Window};
 
 /// `F_DUPFD`, `F_DUPFD_CLOEXEC`.
 const DUPLICATING: [u64; 2] = [0, 1030];
@@ -45,6 +45,7 @@ impl<'a> Descriptors<'a> {
         if wanted.is_empty() {
             return Self::from_sayings(catalog, [], &wanted);
         }
+        let pids: BTreeSet<u32> = wanted.iter().map(|(pid, _)| *pid).collect();
         let mut all = Vec::new();
         scan::segments(
             context,
@@ -53,8 +54,10 @@ impl<'a> Descriptors<'a> {
                 let columns = [
                     "ts", "dur", "pid", "tid", "nr", "arg0", "arg1", "ret", "file",
                 ];
+                let rows =
+                    segment.columns_of::<Syscall>(Window::ALWAYS, Some(&pids), Some(&columns));
                 let mut found: BTreeMap<Descriptor, Vec<Saying>> = BTreeMap::new();
-                for row in segment.columns::<Syscall>(Some(&columns)).iter() {
+                for row in rows.iter() {
                     for (fd, saying) in sayings(catalog, &row) {
                         if wanted.contains(&(row.pid, fd)) {
                             add(found.entry((row.pid, fd)).or_default(), saying);

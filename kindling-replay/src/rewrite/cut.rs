@@ -3,8 +3,8 @@
 //! The result is what a recorder would have written that was given this window and these threads,
 //! and a little more: of each thread the last switches and wakeups before the window, so that its
 //! state at the start is known, what epolls watched then, and calls that reach over an end of the
-//! window as they were. Tables
-//! and columns that this version does not know are left out: of tables nothing tells which rows belong.
+//! window as they were. Tables and columns that this version does not know are left out: of tables
+//! nothing tells which rows belong.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},

@@ -11,10 +11,7 @@ use kindling_format::schema::{
 use super::{cut::Scope, tables::Edit};
 use crate::{
     context::Context,
-    model::{
-        catalog::Catalog,
-        polls::{self, Watching},
-    },
+    model::{catalog::Catalog, polls},
     scan::{self, Segment},
 };
 
@@ -64,19 +61,16 @@ impl Needs {
         let peers = scope.peers(&events.files);
         pids.extend(peers.iter().map(|file| file.pid));
         events.files.extend(peers.iter().map(|file| file.id));
-        let watching = polls::watched_at(context, catalog, scope.window.from);
-        let ours = watching.into_iter().filter(|it| pids.contains(&it.row.pid));
-        let watching: Vec<Watching> = ours.collect();
-        events
-            .files
-            .extend(watching.iter().flat_map(|it| [it.epoll, it.file]));
+        let standing = polls::standing_at(context, catalog, &pids, scope.window.from);
+        let watched = standing.iter().flat_map(|it| [Some(it.epoll), it.file]);
+        events.files.extend(watched.flatten());
         let mut needs = Self {
             threads,
             stacks: events.stacks,
             straddling: events.straddling,
             switches,
             wakeups,
-            watches: watching.into_iter().map(|it| it.row).collect(),
+            watches: standing.into_iter().map(|it| it.row).collect(),
             ..Self::default()
         };
         needs.first_rows(context, scope, &pids, &events.files);

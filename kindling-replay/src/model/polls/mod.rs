@@ -8,8 +8,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kindling_format::schema::Watch;
-
 use crate::{
     context::Context,
     model::{
@@ -20,9 +18,12 @@ use crate::{
     },
 };
 
-use told::{Add, Found, Poll, Told};
+use told::{Found, Poll, Told, Wanted};
 use watched::Watched;
 
+pub use standing::{Standing, standing_at};
+
+mod standing;
 mod told;
 mod watched;
 
@@ -70,7 +71,7 @@ pub struct Polls {
 impl Polls {
     /// Reads the whole capture: what a poll found may have been registered long before.
     pub fn load(context: &Context, catalog: &Catalog) -> Self {
-        let told = Told::load(context, catalog);
+        let told = Told::load(context, catalog, &Wanted::Everything);
         let descriptors = Descriptors::load(context, catalog, asked(&told));
         Self::resolve(told, &descriptors, catalog)
     }
@@ -110,51 +111,6 @@ impl Polls {
         let (_, end) = before.last()?;
         (slice.end <= end.end).then_some(end)
     }
-}
-
-/// A descriptor that an epoll watches.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Watching {
-    /// As the recorder would have found it.
-    pub row: Watch,
-    /// The epoll.
-    pub epoll: u32,
-    /// The open file behind the descriptor.
-    pub file: u32,
-}
-
-/// What epolls watched at a moment, as far as it is known, by process and descriptors.
-pub fn watched_at(context: &Context, catalog: &Catalog, ts: i64) -> Vec<Watching> {
-    let told = Told::load(context, catalog);
-    let epolls = told.adds.iter().map(|add| (add.pid, add.epoll_fd));
-    let asked = asked(&told).into_iter().chain(epolls).collect();
-    let descriptors = Descriptors::load(context, catalog, asked);
-    let found = told.watches.iter();
-    let found = found.filter_map(|row| watched::was_added(row, &descriptors));
-    let mut adds: Vec<Add> = found.chain(told.adds).filter(|add| add.ts < ts).collect();
-    adds.sort_by_key(|add| add.ts);
-    let mut watching = BTreeMap::new();
-    for add in adds {
-        let file = descriptors.file(add.pid, add.fd, add.ts);
-        let is_same = |fd, file| descriptors.file(add.pid, fd, ts) == Some(file);
-        let is_still = |file: &u32| is_same(add.fd, *file) && is_same(add.epoll_fd, add.epoll);
-        if let Some(file) = file.filter(is_still) {
-            let row = Watch {
-                ts,
-                pid: add.pid,
-                epoll_fd: add.epoll_fd,
-                fd: add.fd,
-                events: add.events.0,
-                data: add.mark,
-            };
-            let epoll = add.epoll;
-            watching.insert(
-                (add.pid, add.epoll_fd, add.fd),
-                Watching { row, epoll, file },
-            );
-        }
-    }
-    watching.into_values().collect()
 }
 
 /// The descriptors whose files are to be known.

@@ -199,3 +199,34 @@ fn damaged_rows_tell_nothing() {
         }
     }
 }
+
+#[test]
+fn what_stood_watched_at_a_moment_is_told_with_its_last_mark() {
+    let catalog = catalog();
+    let reader = Reader {
+        catalog: &catalog,
+        arch: "x86_64",
+    };
+    let mut told = Told {
+        watches: vec![Watch {
+            ts: 1,
+            pid: 1,
+            epoll_fd: 9,
+            fd: 3,
+            events: 1,
+            data: 77,
+        }],
+        ..Told::default()
+    };
+    // Another mark, one that is closed by then, and one of which nothing is known but this.
+    for (call, arguments) in [add(10, 3, 78), add(20, 4, 79), add(30, 33, 80)] {
+        reader.call(&call, &arguments, &mut told);
+    }
+    let asked = [3, 4, 9, 33].map(|fd| (1, fd));
+    let descriptors = Descriptors::of_files(&catalog, asked.into());
+    let standing: Vec<_> = standing::of(told, &descriptors, 60)
+        .into_iter()
+        .map(|it| (it.row.ts, it.row.fd, it.row.data, it.file))
+        .collect();
+    assert_eq!(standing, [(60, 3, 78, Some(30)), (60, 33, 80, None)]);
+}

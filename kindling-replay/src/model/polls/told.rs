@@ -1,6 +1,6 @@
 //! What `arguments` says of polls: the bytes of the calls that have them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kindling_format::{
     Rows,
@@ -17,12 +17,56 @@ use crate::{
         wait_reason::Call,
     },
     scan::{self, Segment},
+    selection::Window,
 };
 
 /// `EPOLL_CTL_ADD`, `EPOLL_CTL_MOD` (`<linux/eventpoll.h>`).
 const MARKING: [u32; 2] = [1, 3];
 
-/// Everything that it says.
+/// The argument of `epoll_ctl` that has the mark.
+const MARK_ARGUMENT: u8 = 3;
+
+/// What is to be read of it.
+#[derive(Debug)]
+pub(super) enum Wanted<'a> {
+    Everything,
+    /// What epolls of these processes were told to watch, or were found to, before a moment.
+    Watching {
+        pids: &'a BTreeSet<u32>,
+        before: i64,
+    },
+}
+
+impl Wanted<'_> {
+    fn window(&self) -> Window {
+        match self {
+            Self::Everything => Window::ALWAYS,
+            Self::Watching { before, .. } => Window {
+                to: before.saturating_sub(1),
+                ..Window::ALWAYS
+            },
+        }
+    }
+
+    fn pids(&self) -> Option<&BTreeSet<u32>> {
+        match self {
+            Self::Everything => None,
+            Self::Watching { pids, .. } => Some(pids),
+        }
+    }
+
+    fn has(&self, pid: u32, ts: i64) -> bool {
+        self.window().contains(ts) && self.pids().is_none_or(|pids| pids.contains(&pid))
+    }
+
+    /// Whether the call of this argument is wanted, as far as the argument tells.
+    fn has_argument(&self, row: &Argument) -> bool {
+        let of_kind = matches!(self, Self::Everything) || row.arg == MARK_ARGUMENT;
+        of_kind && self.has(row.pid, row.ts)
+    }
+}
+
+/// What was read of it.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     /// Polls that found something.
@@ -86,7 +130,7 @@ impl Poll {
 
 impl Told {
     /// Reads it in the whole capture.
-    pub(super) fn load(context: &Context, catalog: &Catalog) -> Self {
+    pub(super) fn load(context: &Context, catalog: &Catalog, wanted: &Wanted<'_>) -> Self {
         let reader = Reader {
             catalog,
             arch: &context.capture.header().host.arch,
@@ -96,7 +140,7 @@ impl Told {
         scan::segments(
             context,
             "reading what polls found",
-            |segment| reader.segment(segment),
+            |segment| reader.segment(segment, wanted),
             |(some_told, some_orphans)| {
                 told.polls.extend(some_told.polls);
                 told.adds.extend(some_told.adds);
@@ -128,13 +172,18 @@ pub(super) struct Reader<'a> {
 
 impl Reader<'_> {
     /// What a segment says, and arguments whose call is in another one.
-    fn segment(&self, segment: Segment<'_>) -> (Told, Vec<Argument>) {
+    fn segment(&self, segment: Segment<'_>, wanted: &Wanted<'_>) -> (Told, Vec<Argument>) {
+        let (window, pids) = (wanted.window(), wanted.pids());
+        let watches = segment.rows_of::<Watch>(window, pids);
+        let watches = watches.iter().filter(|row| wanted.has(row.pid, row.ts));
         let mut told = Told {
-            watches: segment.rows().iter().collect(),
+            watches: watches.collect(),
             ..Told::default()
         };
         let mut orphans = Vec::new();
-        let arguments: Vec<Argument> = segment.rows().iter().collect();
+        let arguments = segment.rows_of::<Argument>(window, pids);
+        let arguments = arguments.iter().filter(|row| wanted.has_argument(row));
+        let arguments: Vec<Argument> = arguments.collect();
         if arguments.is_empty() {
             return (told, orphans);
         }
