@@ -380,6 +380,7 @@ struct task_struct {
 	struct nsproxy *nsproxy;
 	struct signal_struct *signal;
 	struct css_set *cgroups;
+	u64 self_exec_id;
 };
 
 struct linux_binprm {

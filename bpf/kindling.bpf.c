@@ -30,6 +30,7 @@
 #include "target.bpf.h"
 #include "tcp.bpf.h"
 #include "io_uring.bpf.h"
+#include "stack.bpf.h"
 #include "sched.bpf.h"
 #include "block.bpf.h"
 #include "fault.bpf.h"
@@ -45,6 +46,9 @@ struct kd_records {
 	struct kd_wakeup wakeup;
 	struct kd_sample sample;
 	struct kd_stack stack;
+	struct kd_stack_memory stack_memory;
+	struct kd_unwind_key unwind_key;
+	struct kd_unwind_rule unwind_rule;
 	struct kd_task task;
 	struct kd_file file;
 	struct kd_arg arg;

@@ -12,7 +12,7 @@
 #define KD_COMM_LEN 16
 /* Frames taken of one stack, for kernel and user space each (PERF_MAX_STACK_DEPTH). */
 #define KD_STACK_DEPTH 127
-/* Most bytes of a user stack that are copied with a sample. */
+/* Most bytes of a user stack that are copied. */
 #define KD_STACK_BYTES_MAX 16384
 /* Most bytes of a payload that can be asked for. A mask too; and twice as many must fit the 32 KiB
  * that a per-CPU value may have. */
@@ -121,6 +121,45 @@ struct kd_stack {
 	u32 pid;
 	u16 kernel;
 	u16 user;
+};
+
+/* In the flags of a KD_STACK: it is a struct kd_stack_memory. */
+enum { KD_STACK_MEMORY = 1 };
+
+/* A stack that user space is to unwind: followed by `stack_len` bytes of the user stack from sp on. */
+struct kd_stack_memory {
+	struct kd_head head;
+	u64 hash; /* of this stack alone */
+	u32 pid;
+	u32 program; /* changes when the process executes another one */
+	u64 ip; /* the user-space registers */
+	u64 sp;
+	u64 bp;
+	u32 stack_len;
+	u32 kernel;
+	u64 kernel_addr[KD_STACK_DEPTH]; /* innermost first */
+};
+
+/* How to get from a frame to its caller's: what user space has learned of an address of code, of the
+ * byte before it if a call returns there. */
+struct kd_unwind_key {
+	u64 address;
+	u32 pid;
+	u32 program; /* as in struct kd_stack_memory */
+};
+
+enum kd_unwind_base {
+	KD_UNWIND_SP = 1, /* the caller's stack begins at sp + cfa, behind the return address */
+	KD_UNWIND_BP = 2, /* at bp + cfa */
+	KD_UNWIND_END = 3, /* there is no caller */
+	KD_UNWIND_OTHERWISE = 4, /* neither tells: only the stack's memory will do */
+};
+
+struct kd_unwind_rule {
+	s32 cfa;
+	s16 bp; /* where the caller's bp is, from its stack's beginning; 0: it is unchanged */
+	u8 base; /* enum kd_unwind_base */
+	u8 pad;
 };
 
 enum kd_task_event {

@@ -13,7 +13,8 @@ const volatile bool cfg_new_cgroups = false;
 const volatile bool cfg_payloads = true;
 const volatile bool cfg_switch_stacks = true;
 const volatile u32 cfg_payload_bytes = 1024;
-/* Bytes of user stack to copy with a sample; 0 walks frame pointers instead. */
+/* Bytes of user stack to copy, with each sample and where no rule is known; 0 walks frame pointers
+ * instead. */
 const volatile u32 cfg_stack_bytes = 0;
 const volatile u32 cfg_self_tgid = 0;
 /* Paths of files whose written bytes are kept, as patterns in the order of path_components. */
@@ -258,6 +259,21 @@ struct {
 	__type(value, u8);
 } sent_stacks SEC(".maps");
 
+/* What user space has learned of the frames of stacks. LRU: an address that is pushed out is asked for
+ * again. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 32768);
+	__type(key, struct kd_unwind_key);
+	__type(value, struct kd_unwind_rule);
+} unwind_rules SEC(".maps");
+
+/* Stacks that were sent as memory of late, per CPU. */
+struct copies {
+	u64 since_ts;
+	u64 count;
+} copies[KD_MAX_CPUS] = {};
+
 /* Cgroups whose paths were sent already, by id. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -306,6 +322,18 @@ struct {
 	__type(key, u32);
 	__type(value, struct stack_scratch);
 } stack_scratch SEC(".maps");
+
+struct memory_scratch {
+	struct kd_stack_memory record;
+	char stack[KD_STACK_BYTES_MAX];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct memory_scratch);
+} memory_scratch SEC(".maps");
 
 struct sample_scratch {
 	struct kd_sample record;

@@ -3,29 +3,6 @@
 #ifndef KINDLING_SAMPLE_BPF_H
 #define KINDLING_SAMPLE_BPF_H
 
-/* A read of user memory fails as a whole where a page is missing, so a stack is read in pieces, up
- * to its end or to the first piece that is not there. */
-#define STACK_PIECE 512
-
-struct stack_copy {
-	struct sample_scratch *scratch;
-	u64 sp;
-	u32 len;
-};
-
-static long copy_piece(u32 piece, void *context)
-{
-	struct stack_copy *copy = context;
-	u32 off = piece * STACK_PIECE;
-
-	if (off >= cfg_stack_bytes || off > KD_STACK_BYTES_MAX - STACK_PIECE)
-		return 1;
-	if (bpf_probe_read_user(&copy->scratch->stack[off], STACK_PIECE, (void *)(copy->sp + off)))
-		return 1;
-	copy->len = off + STACK_PIECE;
-	return 0;
-}
-
 /* Where user space was, whether the sample hit it there or in a syscall. */
 static __always_inline void user_registers(struct kd_sample *record,
 					   struct perf_event_context *ctx,
@@ -78,12 +55,8 @@ static __always_inline int take_sample(struct perf_event_context *ctx)
 	bytes = bpf_get_stack(ctx, record->kernel_addr, sizeof(record->kernel_addr), 0);
 	record->kernel = bytes > 0 ? (u64)bytes / sizeof(u64) : 0;
 	if (cfg_stack_bytes) {
-		struct stack_copy copy = { .scratch = scratch, .sp = record->sp };
-
-		if (record->sp)
-			bpf_loop(KD_STACK_BYTES_MAX / STACK_PIECE, copy_piece, &copy, 0);
-		record->stack_len = copy.len;
-		follows = copy.len;
+		record->stack_len = copy_stack(scratch->stack, record->sp);
+		follows = record->stack_len;
 	} else {
 		bytes = bpf_get_stack(ctx, scratch->stack, KD_STACK_DEPTH * sizeof(u64),
 				      BPF_F_USER_STACK);

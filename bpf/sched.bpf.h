@@ -32,56 +32,6 @@ INTERRUPT(hrtimer_expire_exit, -1)
 INTERRUPT(timer_expire_entry, 1)
 INTERRUPT(timer_expire_exit, -1)
 
-static __always_inline u64 hash_stack(const u64 *addr, u32 count, u64 hash)
-{
-	for (u32 i = 0; i < 2 * KD_STACK_DEPTH; i++) {
-		if (i >= count)
-			break;
-		hash = (hash ^ addr[i]) * 0x9e3779b97f4a7c15ULL;
-		hash ^= hash >> 29;
-	}
-	return hash;
-}
-
-/* Takes the current thread's kernel and user stack, sends it if it is new, returns its hash. */
-static __noinline u64 take_stack(void *ctx, u32 pid)
-{
-	u32 zero = 0;
-	struct stack_scratch *scratch = bpf_map_lookup_elem(&stack_scratch, &zero);
-	const u32 room = KD_STACK_DEPTH * sizeof(u64);
-	u64 pid_tgid = bpf_get_current_pid_tgid();
-	u32 kernel, user;
-	long bytes;
-	u64 hash;
-	u8 one = 1;
-
-	if (!scratch || !ctx)
-		return 0;
-	bytes = bpf_get_stack(ctx, scratch->addr, room, 0);
-	kernel = bytes > 0 ? (u32)bytes / sizeof(u64) : 0;
-	if (kernel > KD_STACK_DEPTH)
-		kernel = KD_STACK_DEPTH;
-	bytes = bpf_get_stack(ctx, &scratch->addr[kernel], room, BPF_F_USER_STACK);
-	user = bytes > 0 ? (u32)bytes / sizeof(u64) : 0;
-	if (user > KD_STACK_DEPTH)
-		user = KD_STACK_DEPTH;
-	if (kernel + user == 0)
-		return 0;
-	/* User addresses mean something in their process only. */
-	hash = hash_stack(scratch->addr, kernel + user, (u64)pid << 32 | kernel << 8 | 1);
-	if (bpf_map_lookup_elem(&sent_stacks, &hash))
-		return hash;
-	fill_head(&scratch->record.head, bpf_ktime_get_ns(), (u32)pid_tgid,
-		  bpf_get_smp_processor_id(), KD_STACK, 0);
-	scratch->record.hash = hash;
-	scratch->record.pid = pid;
-	scratch->record.kernel = kernel;
-	scratch->record.user = user;
-	if (send(&scratch->record.head, sizeof(scratch->record) + (kernel + user) * sizeof(u64)))
-		bpf_map_update_elem(&sent_stacks, &hash, &one, BPF_ANY);
-	return hash;
-}
-
 SEC("tp_btf/sched_switch")
 int MEASURED_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next,
 	     unsigned int prev_state)

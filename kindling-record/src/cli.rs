@@ -29,6 +29,9 @@ pub(crate) struct Cli {
     pub(crate) record: RecordArgs,
 }
 
+/// Bytes of user stack that are copied if nothing else is said.
+pub(crate) const STACK_BYTES: u32 = 8192;
+
 const EXAMPLES: &str = "\
 Examples:
   kindling-record -o build.kndl -- make -j4        record a command and all its children
@@ -138,9 +141,10 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "HZ", default_value_t = 99, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub(crate) sample_hz: u32,
 
-    /// Copy this many bytes of user stack with each sample, to unwind programs that were built
-    /// without frame pointers; 0 follows frame pointers.
-    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(0..=16_384))]
+    /// Copy this many bytes of user stack with each sample, and where a thread leaves the CPU in a
+    /// new chain of calls, to unwind programs that were built without frame pointers; 0 follows
+    /// frame pointers.
+    #[arg(long, value_name = "N", default_value_t = STACK_BYTES, value_parser = clap::value_parser!(u32).range(0..=16_384))]
     pub(crate) stack_bytes: u32,
 
     /// Take no stacks of threads that go off the CPU.

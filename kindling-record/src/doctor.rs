@@ -6,7 +6,7 @@ use anyhow::Result;
 use kindling_format::header::Source;
 
 use crate::{
-    cli::Format,
+    cli::{Format, STACK_BYTES},
     config::{Destination, RecordConfig},
     cpus::Cpus,
     limits::Limits,
@@ -93,7 +93,7 @@ fn trial() -> RecordConfig {
         redact: Vec::new(),
         user: None,
         sample_hz: 99,
-        stack_bytes: 0,
+        stack_bytes: STACK_BYTES,
         switch_stacks: true,
         buffer_bytes: 1 << 20,
         flush: std::time::Duration::from_secs(1),

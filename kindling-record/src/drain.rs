@@ -29,6 +29,7 @@ const PREEMPTED: u8 = 1;
 const WAKEUP_IRQ: u8 = 1;
 const WAKEUP_NEW: u8 = 2;
 const KERNEL_MODE: u8 = 1;
+const STACK_MEMORY: u8 = 1;
 const TRUNCATED: u8 = 1;
 const SOCKADDR: u8 = 2;
 const BYTES: u8 = 4;
@@ -240,6 +241,10 @@ impl Drain {
     }
 
     fn stack(&mut self, bytes: &[u8]) -> Option<()> {
+        let head = Record::<layout::kd_head>::split(bytes)?;
+        if get!(head, kd_head, flags) & STACK_MEMORY != 0 {
+            return self.stack_in_memory(bytes);
+        }
         let record = Record::<layout::kd_stack>::split(bytes)?;
         let hash: u64 = get!(record, kd_stack, hash);
         // The kernel side forgets old stacks and then sends them again. A row of another CPU may have
@@ -260,6 +265,32 @@ impl Drain {
                 ),
             });
         }
+        Some(())
+    }
+
+    /// A stack that the kernel side could not walk.
+    fn stack_in_memory(&mut self, bytes: &[u8]) -> Option<()> {
+        let record = Record::<layout::kd_stack_memory>::split(bytes)?;
+        let kernel = record.bytes(
+            std::mem::offset_of!(layout::kd_stack_memory, kernel_addr),
+            get!(record, kd_stack_memory, kernel) as usize * size_of::<u64>(),
+        );
+        let memory = get!(record, kd_stack_memory, stack_len) as usize;
+        let id = self.stacks.sent(get!(record, kd_stack_memory, hash))?;
+        self.batch.code.stacks.push(RawStack {
+            id,
+            is_shared: true,
+            ts: get!(record, kd_stack_memory, head.ts) as i64,
+            pid: get!(record, kd_stack_memory, pid),
+            kernel: numbers(kernel).collect(),
+            user: UserStack::Memory(StackMemory {
+                ip: get!(record, kd_stack_memory, ip),
+                sp: get!(record, kd_stack_memory, sp),
+                bp: get!(record, kd_stack_memory, bp),
+                bytes: record.rest.get(..memory)?.to_vec(),
+                asked_by: Some(get!(record, kd_stack_memory, program)),
+            }),
+        });
         Some(())
     }
 
@@ -425,6 +456,7 @@ impl Drain {
                 sp: get!(record, kd_sample, sp),
                 bp: get!(record, kd_sample, bp),
                 bytes: record.rest.get(..memory)?.to_vec(),
+                asked_by: None,
             })
         } else {
             let count = usize::from(get!(record, kd_sample, user));

@@ -49,6 +49,7 @@ mod tls_library;
 mod tracepoints;
 mod trigger;
 mod unwind;
+mod unwind_rules;
 mod watches;
 
 use std::{

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use anyhow::{Result, anyhow};
 use kindling_format::{EncodedMember, FormatError};
 
-use crate::{batch::Code, symbols::Symbols};
+use crate::{batch::Code, symbols::Symbols, unwind_rules::UnwindRules};
 
 /// What becomes of code that later rows may refer to again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,11 +39,11 @@ pub(crate) struct Namer {
 }
 
 impl Namer {
-    pub(crate) fn start(keep: Keep) -> Self {
+    pub(crate) fn start(keep: Keep, rules: Option<UnwindRules>) -> Self {
         let (work, waiting) = channel();
         let (done, named) = channel();
         std::thread::spawn(move || {
-            let mut symbols = Symbols::new(keep);
+            let mut symbols = Symbols::new(keep, rules);
             for work in waiting {
                 let (rows, is_repeat) = match work {
                     Work::Code(code) => (symbols.rows(code), false),

@@ -14,6 +14,7 @@ use crate::{
     encoder::{Order, Sink, Written, encode},
     namer::{Keep, Named, Namer},
     output::Output,
+    unwind_rules::UnwindRules,
 };
 
 /// A capture that is about to be written: all of the recording, or the next piece of it.
@@ -127,14 +128,18 @@ impl PartWriter {
     ///
     /// # Errors
     /// If that fails.
-    pub(crate) fn start(first: NewPart, options: WriteOptions) -> Result<Self> {
+    pub(crate) fn start(
+        first: NewPart,
+        options: WriteOptions,
+        rules: Option<UnwindRules>,
+    ) -> Result<Self> {
         let keep = match options.has_parts {
             true => Keep::Also,
             false => Keep::Nothing,
         };
         let mut writer = Self {
             open: VecDeque::new(),
-            namer: Namer::start(keep),
+            namer: Namer::start(keep, rules),
             options,
             synced: Instant::now(),
             last_cut: first.header.start,

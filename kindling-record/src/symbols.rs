@@ -18,7 +18,8 @@ use crate::{
     lives::SpaceEvent,
     mappings::MappedFile,
     namer::Keep,
-    unwind::Unwinders,
+    unwind::{StackMemory, Unwinders},
+    unwind_rules::UnwindRules,
 };
 
 const KERNEL: &str = "[kernel]";
@@ -58,6 +59,7 @@ impl Spaces {
 pub(crate) struct Symbols {
     spaces: Spaces,
     unwinders: Unwinders,
+    rules: Option<UnwindRules>,
     symbolizer: Symbolizer,
     frames: HashMap<(String, u64), u32>,
     /// Kernel frames of BPF programs and of what runs them.
@@ -87,7 +89,8 @@ pub(crate) struct SymbolRows {
 }
 
 impl Symbols {
-    pub(crate) fn new(keep: Keep) -> Self {
+    /// `rules` are those by which the kernel side walks stacks, if it does.
+    pub(crate) fn new(keep: Keep, rules: Option<UnwindRules>) -> Self {
         let symbolizer = Symbolizer::builder()
             .enable_code_info(true)
             .enable_inlined_fns(true)
@@ -96,6 +99,7 @@ impl Symbols {
         Self {
             spaces: Spaces::default(),
             unwinders: Unwinders::new(),
+            rules,
             symbolizer,
             frames: HashMap::new(),
             own_frames: HashSet::new(),
@@ -170,6 +174,9 @@ impl Symbols {
         if let Some(pid) = self.dead.pop_front() {
             self.spaces.by_pid.remove(&pid);
             self.unwinders.forget(pid);
+            if let Some(rules) = &mut self.rules {
+                rules.forget(pid, 0..u64::MAX);
+            }
         }
     }
 
@@ -194,13 +201,20 @@ impl Symbols {
         if let Some(path) = readable_path(&map.path, map.pid) {
             self.unwinders.map(&map, &path);
         }
+        if let Some(rules) = &mut self.rules {
+            rules.forget(map.pid, map.start..map.end);
+        }
         self.spaces.by_pid.entry(map.pid).or_default().push(map);
     }
 
     fn frames_of(&mut self, stack: &RawStack, rows: &mut SymbolRows) -> Vec<u32> {
         let user = match &stack.user {
             UserStack::Walked(addresses) => addresses.clone(),
-            UserStack::Memory(memory) => self.unwinders.unwind(stack.pid, memory),
+            UserStack::Memory(memory) => {
+                let addresses = self.unwinders.unwind(stack.pid, memory);
+                self.teach(stack.pid, memory, &addresses);
+                addresses
+            }
         };
         let mut frames = Vec::with_capacity(stack.kernel.len() + user.len());
         for (depth, &address) in stack.kernel.iter().enumerate() {
@@ -225,6 +239,15 @@ impl Symbols {
             frames.push(self.frame(&map.path, map.build_id, offset, path.as_deref(), rows));
         }
         frames
+    }
+
+    /// Answers the kernel side that has asked with a stack.
+    fn teach(&mut self, pid: u32, memory: &StackMemory, addresses: &[u64]) {
+        if let (Some(rules), Some(program)) = (&mut self.rules, memory.asked_by) {
+            for (address, rule) in self.unwinders.rules(pid, addresses) {
+                rules.teach(pid, program, address, rule);
+            }
+        }
     }
 
     fn frame(
@@ -404,7 +427,7 @@ mod tests {
 
     #[test]
     fn a_child_has_the_mappings_of_its_parent() {
-        let mut symbols = Symbols::new(Keep::Nothing);
+        let mut symbols = Symbols::new(Keep::Nothing, None);
         let fork = vec![(
             15,
             SpaceEvent::Fork {
@@ -425,7 +448,7 @@ mod tests {
     #[test]
     fn processes_that_ended_long_ago_are_forgotten() {
         for (keep, most) in [(Keep::Also, MOST_DEAD), (Keep::Only, MOST_DEAD_IN_WINDOW)] {
-            let mut symbols = Symbols::new(keep);
+            let mut symbols = Symbols::new(keep, None);
             let pids = 1..=most as u32 + 10;
             let exits = pids.clone().map(|pid| (20, SpaceEvent::Exit { pid }));
             let maps = pids.map(|pid| MappedFile {
@@ -445,7 +468,7 @@ mod tests {
 
     #[test]
     fn a_stack_becomes_frames_that_mean_the_same_everywhere() {
-        let mut symbols = Symbols::new(Keep::Nothing);
+        let mut symbols = Symbols::new(Keep::Nothing, None);
         let stack = RawStack {
             id: 1,
             is_shared: true,

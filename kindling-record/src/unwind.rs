@@ -9,12 +9,15 @@ use std::{
 };
 
 use framehop::{
-    ExplicitModuleSectionInfo, Module, Unwinder,
+    ExplicitModuleSectionInfo, FrameAddress, Module, Unwinder,
     x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64},
 };
 use object::{Object, ObjectSection, ObjectSegment, SegmentFlags, elf};
 
-use crate::mappings::MappedFile;
+use crate::{
+    mappings::MappedFile,
+    unwind_rules::{Base, Rule},
+};
 
 /// Frames that are taken of one stack, as the kernel takes by frame pointers.
 const DEPTH: usize = 127;
@@ -30,6 +33,8 @@ pub(crate) struct StackMemory {
     pub(crate) bp: u64,
     /// The stack from `sp` on.
     pub(crate) bytes: Vec<u8>,
+    /// The program, if the kernel side asks how to walk such a stack itself.
+    pub(crate) asked_by: Option<u32>,
 }
 
 impl StackMemory {
@@ -111,6 +116,56 @@ impl Unwinders {
         }
         addresses
     }
+
+    /// How to get to the caller of each frame of a stack, by the address that its code is looked up with.
+    pub(crate) fn rules(&mut self, pid: u32, stack: &[u64]) -> Vec<(u64, Rule)> {
+        let unwinder = self.by_pid.entry(pid).or_default();
+        let frames = stack.iter().enumerate().filter_map(|(depth, &address)| {
+            if depth == 0 {
+                return Some(FrameAddress::from_instruction_pointer(address));
+            }
+            FrameAddress::from_return_address(address)
+        });
+        let rules = frames.map(|frame| {
+            let mut registers = UnwindRegsX86_64::new(frame.address(), SP, BP);
+            let mut read = |address: u64| address.checked_add(READ).ok_or(());
+            let step = unwinder.unwind_frame(frame, &mut registers, &mut self.cache, &mut read);
+            let rule = rule_of(step, &registers).unwrap_or(Rule::of(Base::Otherwise));
+            (frame.address_for_lookup(), rule)
+        });
+        rules.collect()
+    }
+}
+
+/// Where a frame is that exists only to see what becomes of it. Its `bp` lies above, as it would.
+const SP: u64 = 1 << 40;
+const BP: u64 = 1 << 41;
+/// What is read at an address of such a frame is the address and this.
+const READ: u64 = 1 << 50;
+
+/// What the unwinder's step from such a frame was: where it found the caller.
+fn rule_of(step: Result<Option<u64>, framehop::Error>, caller: &UnwindRegsX86_64) -> Option<Rule> {
+    let Ok(returns_to) = step else { return None };
+    let Some(returns_to) = returns_to else {
+        return Some(Rule::of(Base::End));
+    };
+    let cfa = caller.sp();
+    let from = |base: u64| i32::try_from(cfa.wrapping_sub(base) as i64).ok();
+    let (base, offset) = match (from(SP), from(BP)) {
+        (Some(offset), _) => (Base::Sp, offset),
+        (_, Some(offset)) => (Base::Bp, offset),
+        _ => return None,
+    };
+    let read_at = |value: u64| value.wrapping_sub(READ).wrapping_sub(cfa) as i64;
+    let bp = match caller.bp() {
+        BP => 0,
+        read => i16::try_from(read_at(read)).ok()?,
+    };
+    (read_at(returns_to) == -8).then_some(Rule {
+        base,
+        cfa: offset,
+        bp,
+    })
 }
 
 fn read_tables(path: &Path) -> Option<Tables> {
@@ -187,6 +242,7 @@ mod tests {
             sp: 100,
             bp: 0,
             bytes,
+            asked_by: None,
         };
         assert_eq!((memory.word(100), memory.word(108)), (Ok(1), Ok(2)));
         assert_eq!(
@@ -202,8 +258,34 @@ mod tests {
             sp: 100,
             bp: 0,
             bytes: vec![],
+            asked_by: None,
         };
         assert_eq!(Unwinders::new().unwind(5, &memory), [77]);
+    }
+
+    #[test]
+    fn a_step_from_a_frame_is_a_rule() {
+        let step = |sp, bp, ret| rule_of(Ok(Some(ret)), &UnwindRegsX86_64::new(0, sp, bp));
+        let rule = |base, cfa, bp| Some(Rule { base, cfa, bp });
+        // sub rsp, 0x18: the return address is above; rbp is not touched, or was pushed before.
+        assert_eq!(
+            step(SP + 0x20, BP, SP + 0x18 + READ),
+            rule(Base::Sp, 0x20, 0)
+        );
+        assert_eq!(
+            step(SP + 0x28, SP + 0x18 + READ, SP + 0x20 + READ),
+            rule(Base::Sp, 0x28, -16)
+        );
+        // A frame with a frame pointer.
+        assert_eq!(
+            step(BP + 16, BP + READ, BP + 8 + READ),
+            rule(Base::Bp, 16, -16)
+        );
+        // The caller's stack is where memory says, or the return address is elsewhere.
+        assert_eq!(step(SP + READ, BP, SP + READ - 8), None);
+        assert_eq!(step(SP + 0x20, BP, SP + READ), None);
+        let registers = UnwindRegsX86_64::new(0, SP, BP);
+        assert_eq!(rule_of(Ok(None), &registers), rule(Base::End, 0, 0));
     }
 
     #[test]

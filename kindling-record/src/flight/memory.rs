@@ -22,6 +22,7 @@ use crate::{
     cost,
     encoder::{Order, Sink, Written, encode},
     namer::{Keep, Namer},
+    unwind_rules::UnwindRules,
 };
 
 /// What a member takes in memory beside its bytes: about that much for its name, what it covers and
@@ -113,12 +114,17 @@ pub(crate) struct Memory {
 
 impl Memory {
     /// Begins with an empty slice at `start`; `reports` tells of the dumps that are written.
-    pub(crate) fn start(window: Window, start: Moment, reports: Sender<DumpReport>) -> Self {
+    pub(crate) fn start(
+        window: Window,
+        start: Moment,
+        reports: Sender<DumpReport>,
+        rules: Option<UnwindRules>,
+    ) -> Self {
         Self {
             window,
             slices: VecDeque::from([Slice::begin(start, Segment::default())]),
             needed_ns: start.monotonic_ns,
-            namer: Namer::start(Keep::Only),
+            namer: Namer::start(Keep::Only, rules),
             waiting: VecDeque::new(),
             writers: Vec::new(),
             reports,

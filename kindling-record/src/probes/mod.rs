@@ -17,6 +17,7 @@ use crate::{
     skeleton::KindlingSkel,
     sources::{self, Missing, PROGRAMS, SAMPLES, SourceSpec, TLS},
     tls_library::{self, TlsFunction},
+    unwind_rules::UnwindRules,
 };
 use load::{Host, explain, load, unloadable, without};
 use skipped::Skipped;
@@ -200,6 +201,12 @@ impl<'obj> Probes<'obj> {
         };
         // What returns must have been entered.
         Ok([attach("tls_return", true)?, attach("tls_enter", false)?])
+    }
+
+    /// The rules by which stacks of user space are walked; `None` if they cannot be reached.
+    pub(crate) fn unwind_rules(&self) -> Option<UnwindRules> {
+        let map = MapHandle::try_from(&self.skeleton.maps.unwind_rules);
+        map.ok().map(UnwindRules::new)
     }
 
     /// Says when recording begins: the time of syscalls that are found in flight.

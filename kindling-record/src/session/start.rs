@@ -28,6 +28,7 @@ use crate::{
     sources::{MAPPINGS, Missing, TLS},
     target::{Chosen, Target},
     tls::TlsProbes,
+    unwind_rules::UnwindRules,
 };
 
 /// Records as `config` says until the target ends, the time is over or `signals` say so.
@@ -52,9 +53,10 @@ pub(crate) fn run(config: &RecordConfig, signals: &Signals) -> Result<Outcome> {
     let start = clocks::now();
     let header = header(config, &cpus, start, sources.clone());
     // Threads inherit the rights of the one that starts them.
+    let rules = probes.unwind_rules();
     let (way, encoder) = match &config.flight {
-        None => open_files(config, header)?,
-        Some(flight) => open_memory(config, flight, header, signals)?,
+        None => open_files(config, header, rules)?,
+        Some(flight) => open_memory(config, flight, header, signals, rules)?,
     };
     let drain = Rc::new(RefCell::new(Drain::new(config)));
     let session = Session {
@@ -82,7 +84,11 @@ pub(crate) fn run(config: &RecordConfig, signals: &Signals) -> Result<Outcome> {
 
 /// Begins to write, after giving up what only attaching needs; another user writes with its own
 /// rights.
-fn open_files(config: &RecordConfig, header: Header) -> Result<(Way, Encoder)> {
+fn open_files(
+    config: &RecordConfig,
+    header: Header,
+    rules: Option<UnwindRules>,
+) -> Result<(Way, Encoder)> {
     let parts = PartPlan::new(config, header);
     let has_command = config.target.command().is_some();
     let first = if config.user.is_some() {
@@ -97,7 +103,7 @@ fn open_files(config: &RecordConfig, header: Header) -> Result<(Way, Encoder)> {
         fsync: config.fsync,
         has_parts: parts.has_parts(),
     };
-    let writer = PartWriter::start(first, options)?;
+    let writer = PartWriter::start(first, options, rules)?;
     Ok((
         Way::Files(Box::new(parts)),
         Encoder::start(Box::new(writer)),
@@ -110,6 +116,7 @@ fn open_memory(
     flight: &FlightConfig,
     header: Header,
     signals: &Signals,
+    rules: Option<UnwindRules>,
 ) -> Result<(Way, Encoder)> {
     let socket = ControlSocket::open();
     privileges::reduce(config.user, config.target.command().is_some())?;
@@ -118,7 +125,7 @@ fn open_memory(
     }
     let (start, signal) = (header.start, Arc::clone(&signals.dump));
     let (flight_of, reports) = Flight::new(config, flight, header, signal, socket.ok())?;
-    let memory = Memory::start(flight.window, start, reports);
+    let memory = Memory::start(flight.window, start, reports, rules);
     let encoder = Encoder::start(Box::new(memory));
     Ok((Way::Flight(Box::new(flight_of)), encoder))
 }

@@ -341,12 +341,15 @@ impl<'a> Past<'a> {
             tid: waited.tid,
             place: waited.place,
             shared: waited.shared,
-            kind: by_stack.unwrap_or(match waited.place.operation {
-                LockKind::CondvarOrSemaphore if FutexCall::is_second_word(waited.word) => {
+            kind: match (waited.place.operation, by_stack) {
+                // Its functions are those of any mutex.
+                (LockKind::PiMutex, Some(LockKind::Mutex)) => LockKind::PiMutex,
+                (_, Some(by_stack)) => by_stack,
+                (LockKind::CondvarOrSemaphore, None) if FutexCall::is_second_word(waited.word) => {
                     LockKind::Condvar
                 }
-                operation => operation,
-            }),
+                (operation, None) => operation,
+            },
             start: waited.start,
             end,
             ended: waited.ended,

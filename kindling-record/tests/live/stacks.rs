@@ -1,0 +1,96 @@
+//! Stacks of programs without frame pointers: of threads that compute, and of threads that wait.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kindling_format::{
+    schema::{Frame, Sample, Stack, Switch, Symbol, Thread},
+    syscalls,
+};
+
+use crate::support::{Program, Recording, needs, number};
+
+/// A frame: its module, and the function if that is known.
+type Place = (String, Option<String>);
+
+/// The user-space and kernel frames of each stack, innermost first.
+fn places(recording: &Recording) -> BTreeMap<u32, Vec<Place>> {
+    let symbols = recording.rows::<Symbol>().into_iter();
+    let names: BTreeMap<u32, String> = symbols.map(|row| (row.id, row.name)).collect();
+    let frames = recording.rows::<Frame>().into_iter();
+    let frames: BTreeMap<u32, Place> = frames
+        .map(|row| {
+            let name = row.symbol.and_then(|id| names.get(&id)).cloned();
+            (row.id, (row.module, name))
+        })
+        .collect();
+    let stacks = recording.rows::<Stack>().into_iter();
+    stacks
+        .map(|row| {
+            let places = row.frames.iter().filter_map(|id| frames.get(id)).cloned();
+            (row.id, places.collect())
+        })
+        .collect()
+}
+
+#[test]
+fn a_computing_thread_is_found_in_its_function() {
+    needs!("samples", "mappings", "processes");
+    let recording = Program::compile("waits").record(&["--sample-hz", "499"], &["300"]);
+    let threads = recording.rows::<Thread>();
+    let compute = threads.iter().find(|row| row.comm == "compute");
+    let tid = compute.expect("the thread has its name").tid;
+    let samples = recording.rows::<Sample>();
+    let taken: Vec<&Sample> = samples.iter().filter(|row| row.tid == tid).collect();
+    // It computes for 300 ms, less what other threads take of two CPUs or one.
+    assert!(taken.len() >= 15, "only {} samples", taken.len());
+
+    let stacks = places(&recording);
+    let in_function = taken.iter().filter(|sample| {
+        let stack = sample.stack.and_then(|id| stacks.get(&id));
+        let stack = stack.map_or(&[][..], Vec::as_slice);
+        let is_compute = |(_, name): &Place| name.as_deref() == Some("compute");
+        // Its caller is the thread library: the walk went on behind the program's own code.
+        let place = stack.iter().position(is_compute);
+        place.is_some_and(|at| {
+            let callers = stack.get(at + 1..).unwrap_or_default();
+            callers.iter().any(|(module, _)| module.contains("libc"))
+        })
+    });
+    let share = in_function.count() as f64 / taken.len() as f64;
+    assert!(share >= 0.9, "{share} of {} samples", taken.len());
+}
+
+#[test]
+fn a_waiting_thread_is_found_in_the_chain_of_its_calls() {
+    needs!("switches", "mappings", "processes", "syscalls");
+    let recording = Program::compile("chains").record(&["--flush", "200ms"], &["400"]);
+    let sleeps = number(&recording.truth["sleeps"]) as usize;
+    let arch = &recording.capture.header().host.arch;
+    let sleep = syscalls::named(arch, "clock_nanosleep").unwrap().nr;
+    let mut switches = recording.rows::<Switch>();
+    switches.retain(|row| row.prev_syscall == Some(sleep) && !row.preempted);
+    switches.sort_by_key(|row| row.ts);
+    assert_eq!(switches.len(), sleeps);
+
+    let stacks = places(&recording);
+    let chain = |row: &Switch| -> Vec<&str> {
+        let stack = row.stack.and_then(|id| stacks.get(&id));
+        let names = stack.into_iter().flatten();
+        let names = names.filter_map(|(_, name)| name.as_deref());
+        names.skip_while(|name| *name != "rest").take(4).collect()
+    };
+    let red = ["rest", "red_inner", "red_outer", "main"];
+    let blue = ["rest", "blue_inner", "blue_outer", "main"];
+    for (n, row) in switches.iter().enumerate() {
+        assert_eq!(chain(row), if n % 2 == 0 { red } else { blue }, "sleep {n}");
+    }
+    // In the end the kernel side walks them itself, and knows one that it has sent.
+    let last = &switches[sleeps * 3 / 4..];
+    let different: BTreeSet<Option<u32>> = last.iter().map(|row| row.stack).collect();
+    println!(
+        "{} stacks of the last {} sleeps",
+        different.len(),
+        last.len()
+    );
+    assert!(different.len() * 4 < last.len());
+}
