@@ -200,6 +200,7 @@ static __always_inline struct file_state *new_file(u64 key, u64 inode, u16 mode,
 						   u8 flags, u32 context)
 {
 	struct file_state *state = bpf_map_lookup_elem(&new_files, &context);
+	bool is_first;
 
 	if (!state)
 		return NULL;
@@ -213,10 +214,12 @@ static __always_inline struct file_state *new_file(u64 key, u64 inode, u16 mode,
 
 		state->ports = sk ? socket_ports(sk) : 0;
 	}
-	if (describe_file(key, state->id, fd, flags, context))
+	/* Another CPU may meet it at this moment: whoever comes first gives it its id. */
+	is_first = !bpf_map_update_elem(&files, &key, state, BPF_NOEXIST);
+	state = bpf_map_lookup_elem(&files, &key);
+	if (state && is_first && describe_file(key, state->id, fd, flags, context))
 		state->stream = STREAM_LOG;
-	bpf_map_update_elem(&files, &key, state, BPF_ANY);
-	return bpf_map_lookup_elem(&files, &key);
+	return state && state->inode == inode ? state : NULL;
 }
 
 /* The file that `fd` refers to, in the slot of the thread that called; NULL if there is none. */
@@ -231,7 +234,12 @@ static __always_inline struct file_slot *identify_file(struct thread_state *thre
 	if (slot->file == file && slot->inode == number && !flags)
 		return slot;
 	state = bpf_map_lookup_elem(&files, &file);
-	if (!state || state->inode != number || flags & KD_FILE_OPENED)
+	/* What was at this address is gone. */
+	if (state && (state->inode != number || flags & KD_FILE_OPENED)) {
+		bpf_map_delete_elem(&files, &file);
+		state = NULL;
+	}
+	if (!state)
 		state = new_file(file, number, BPF_CORE_READ(inode, i_mode),
 				 BPF_CORE_READ(inode, i_rdev), fd, flags, context);
 	if (!state)

@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kindling_format::schema::{File, Process, Thread};
+use kindling_format::{
+    schema::{File, Process, Syscall, Thread},
+    syscalls,
+};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::{Ongoing, Program, id, needs, number};
@@ -73,4 +77,30 @@ fn what_a_process_leaves_open_is_closed_at_its_end() {
     let (child, by_child) = closed("/of-its-child");
     // The child had the shell's file open too, and did not close it for the shell.
     assert!(shell != child && by_child < by_shell);
+}
+
+#[test]
+fn a_file_that_threads_meet_at_the_same_moment_is_one_file() {
+    needs!("syscalls");
+    let recording = Program::compile("together").record(&[], &["2000"]);
+    recording.assert_complete();
+    let rounds = number(&recording.truth["rounds"]) as usize;
+    let arch = &recording.capture.header().host.arch;
+    let write = syscalls::named(arch, "write").unwrap().nr;
+    let calls = recording.rows::<Syscall>();
+    let files_of = |tid: &Value| -> Vec<Option<u32>> {
+        let own = calls
+            .iter()
+            .filter(|row| (row.tid, row.nr) == (id(tid), write));
+        let mut own: Vec<&Syscall> = own.collect();
+        own.sort_by_key(|row| row.ts);
+        // What it prints at the end comes behind.
+        own.into_iter().take(rounds).map(|row| row.file).collect()
+    };
+    let tids = &recording.truth["tids"];
+    let (first, second) = (files_of(&tids[0]), files_of(&tids[1]));
+    assert_eq!((first.len(), second.len()), (rounds, rounds));
+    let pairs = first.iter().zip(&second);
+    let torn = pairs.filter(|(a, b)| a.is_none() || a != b).count();
+    assert_eq!(torn, 0, "of {rounds} pipes");
 }
