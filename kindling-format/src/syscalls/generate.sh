@@ -32,7 +32,12 @@ table() {
 }
 
 printf '//! Syscall numbers and names: written by `generate.sh`, do not edit.\n'
-echo '#include <asm/unistd_64.h>' | cpp -dM - | table 'x86_64, without the x32 ABI' X86_64
+# What code that the kernel puts into a program calls, where it is probed (Linux 6.11 and 6.18).
+cpp -dM - <<'C' | table 'x86_64, without the x32 ABI' X86_64
+#include <asm/unistd_64.h>
+#define __NR_uretprobe 335
+#define __NR_uprobe 336
+C
 echo '#include <asm/unistd_32.h>' | cpp -dM - | table 'i386, which 32-bit programs on x86_64 use' I386
 # What arm64 asks of the generic list (arch/arm64/include/uapi/asm/unistd.h).
 cpp -dM - <<'C' | table 'aarch64, 64-bit' AARCH64

@@ -250,6 +250,8 @@ pub(super) const SIGNATURES: &[(&str, &[ArgKind])] = &[
     ("waitid", &[Signed, Pid, Pointer, WaitFlags, Pointer]),
     ("getpid", &[]),
     ("getppid", &[]),
+    ("uretprobe", &[]),
+    ("uprobe", &[]),
     ("gettid", &[]),
     ("getpgid", &[Pid]),
     ("setpgid", &[Pid, Pid]),
