@@ -40,8 +40,11 @@ fn pieces_follow_each_other_without_a_gap() {
             at += ns(&piece["length_ns"]);
         }
         assert_eq!(at, ns(&path["to_ns"]), "{sample} {args:?}");
-        let parts = path["parts"].as_array().unwrap();
+        let parts = path["parts"]["rows"].as_array().unwrap();
         let sum: i64 = parts.iter().map(|part| ns(&part["ns"])).sum();
+        assert_eq!(sum, ns(&path["length_ns"]), "{sample} {args:?}");
+        let states = path["by_state_ns"].as_object().unwrap();
+        let sum: i64 = states.values().map(ns).sum();
         assert_eq!(sum, ns(&path["length_ns"]), "{sample} {args:?}");
     }
 }
@@ -50,7 +53,7 @@ fn pieces_follow_each_other_without_a_gap() {
 #[test]
 fn the_path_of_a_request_leads_to_the_server() {
     let path = path_of("demo.kndl", &["slowest"]);
-    let first = &path["parts"][0];
+    let first = &path["parts"]["rows"][0];
     assert_eq!(
         (first["comm"].as_str(), first["state"].as_str()),
         (Some("redis-server"), Some("running"))

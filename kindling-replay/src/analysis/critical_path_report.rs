@@ -42,8 +42,10 @@ pub struct PathReport {
     pub to_ns: i64,
     /// The time between: all pieces together.
     pub length_ns: i64,
+    /// The time in each state.
+    pub by_state_ns: BTreeMap<State, i64>,
     /// The pieces put together by thread and state, the most time first.
-    pub parts: Vec<PathPart>,
+    pub parts: List<PathPart>,
     /// The pieces in the order of time; with `--top`, the longest of them.
     #[serde(flatten)]
     pub pieces: List<PathPiece>,
@@ -154,9 +156,19 @@ pub fn report(
         from_ns: context.offset_ns(from),
         to_ns: context.offset_ns(end),
         length_ns: end.saturating_sub(from),
+        by_state_ns: by_state(&pieces),
         parts: names.parts(&pieces),
         pieces: names.pieces(&pieces),
     })
+}
+
+fn by_state(pieces: &[Piece]) -> BTreeMap<State, i64> {
+    let mut times: BTreeMap<State, i64> = BTreeMap::new();
+    for piece in pieces {
+        let ns = times.entry(piece.slice.state).or_default();
+        *ns = ns.saturating_add(piece.slice.length_ns());
+    }
+    times
 }
 
 /// The thread that was the last to run; of several the one that ran longest in that stretch.
@@ -219,7 +231,7 @@ impl<'a> Names<'a> {
         file.map(file::label)
     }
 
-    fn parts(&self, pieces: &[Piece]) -> Vec<PathPart> {
+    fn parts(&self, pieces: &[Piece]) -> List<PathPart> {
         let mut parts: BTreeMap<(u32, State), (i64, u64, i64)> = BTreeMap::new();
         for piece in pieces {
             let part = parts.entry((piece.tid, piece.slice.state)).or_default();
@@ -235,7 +247,7 @@ impl<'a> Names<'a> {
         };
         let mut rows: Vec<PathPart> = parts.into_iter().map(row).collect();
         rows.sort_by_key(|row| (std::cmp::Reverse(row.ns), row.thread.tid, row.state));
-        rows
+        List::new(rows, self.context.top)
     }
 
     fn pieces(&self, pieces: &[Piece]) -> List<PathPiece> {

@@ -37,7 +37,7 @@ pub fn text(out: &mut dyn Write, report: &PathReport) -> anyhow::Result<()> {
         ("time", Align::Right),
         ("share", Align::Right),
     ]);
-    for part in &report.parts {
+    for part in &report.parts.rows {
         table.row([
             thread(&part.thread),
             part.state.word().to_owned(),
@@ -47,6 +47,10 @@ pub fn text(out: &mut dyn Write, report: &PathReport) -> anyhow::Result<()> {
         ]);
     }
     table.write(out)?;
+    if report.parts.hidden() > 0 {
+        let hidden = units::count(report.parts.hidden());
+        writeln!(out, "{hidden} more are not shown (--top)")?;
+    }
     match report.pieces.hidden() {
         0 => writeln!(out, "\n{} pieces", report.pieces.total)?,
         _ => writeln!(

@@ -100,14 +100,9 @@ fn x(report: &PathReport, ns: i64) -> f64 {
 fn legend(out: &mut dyn Write, report: &PathReport) -> anyhow::Result<()> {
     let mut at = 16.0;
     for (state, colour) in COLOURS {
-        let ns: i64 = report
-            .parts
-            .iter()
-            .filter(|part| part.state == state)
-            .fold(0, |sum, part| part.ns.saturating_add(sum));
-        if ns == 0 {
+        let Some(&ns) = report.by_state_ns.get(&state).filter(|ns| **ns > 0) else {
             continue;
-        }
+        };
         let word = format!("{} {}", words(state), units::percent(ns, report.length_ns));
         writeln!(
             out,
