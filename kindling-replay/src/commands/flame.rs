@@ -6,7 +6,7 @@ use crate::{
     cli::{CommonArgs, Format},
     context::Context,
     model::{catalog::Catalog, stack::Stacks},
-    render::flame,
+    render::{flame, units},
 };
 
 /// What can be typed after `flame`.
@@ -49,7 +49,8 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         Format::Folded => context.write(|out| flame::folded(out, &report))?,
         Format::Text => context.write(|out| flame::text(out, &report, context.top))?,
         _ => {
-            let subtitle = format!("{}, {} stacks", context.file_name, report.stacks.total);
+            let stacks = units::counted(report.stacks.total, "stack");
+            let subtitle = format!("{}, {stacks}", context.file_name);
             context.write(|out| flame::svg(out, &report, &subtitle))?;
         }
     }

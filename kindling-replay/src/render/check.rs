@@ -15,10 +15,10 @@ pub fn text(out: &mut dyn Write, report: &CheckReport) -> anyhow::Result<()> {
     let rows: u64 = report.rows.values().sum();
     writeln!(
         out,
-        "{}: {} members, {} rows",
+        "{}: {}, {}",
         report.state,
-        units::count(report.members),
-        units::count(rows)
+        units::counted(report.members, "member"),
+        units::counted(rows, "row")
     )?;
     for problem in &report.problems {
         let (member, what) = (printable(&problem.member), printable(&problem.what));

@@ -52,12 +52,12 @@ pub fn text(out: &mut dyn Write, report: &PathReport) -> anyhow::Result<()> {
         writeln!(out, "{hidden} more are not shown (--top)")?;
     }
     match report.pieces.hidden() {
-        0 => writeln!(out, "\n{} pieces", report.pieces.total)?,
+        0 => writeln!(out, "\n{}", units::counted(report.pieces.total, "piece"))?,
         _ => writeln!(
             out,
-            "\nthe {} longest of {} pieces, in the order of time",
+            "\nthe {} longest of {}, in the order of time",
             report.pieces.rows.len(),
-            report.pieces.total
+            units::counted(report.pieces.total, "piece")
         )?,
     }
     let mut table = TextTable::new(&[
@@ -95,8 +95,8 @@ pub fn text(out: &mut dyn Write, report: &PathReport) -> anyhow::Result<()> {
 pub fn compared(out: &mut dyn Write, report: &CompareReport) -> anyhow::Result<()> {
     let group = |group: &Group| {
         format!(
-            "{} requests of {} to {}, {} on average",
-            units::count(group.paths),
+            "{} of {} to {}, {} on average",
+            units::counted(group.paths, "request"),
             units::duration(group.min_ns),
             units::duration(group.max_ns),
             units::duration(group.mean_ns)

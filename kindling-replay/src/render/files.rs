@@ -55,10 +55,10 @@ pub fn text(out: &mut dyn Write, report: &List<FileRow>) -> anyhow::Result<()> {
     table.without_empty_columns().write(out)?;
     writeln!(out)?;
     match report.hidden() {
-        0 => writeln!(out, "{} rows", units::count(report.total))?,
+        0 => writeln!(out, "{}", units::counted(report.total, "row"))?,
         hidden => {
-            let (total, hidden) = (units::count(report.total), units::count(hidden));
-            writeln!(out, "{total} rows, {hidden} of them not shown (--top)")?;
+            let (total, hidden) = (units::counted(report.total, "row"), units::count(hidden));
+            writeln!(out, "{total}, {hidden} of them not shown (--top)")?;
         }
     }
     Ok(())

@@ -80,18 +80,18 @@ pub fn text(out: &mut dyn Write, report: &FlameReport, top: Option<usize>) -> an
     }
     table.write(out)?;
     let what = if report.kind == Kind::OnCpu {
-        "samples"
+        "sample"
     } else {
-        "waits"
+        "wait"
     };
     writeln!(
         out,
-        "\n{} {} in {} {what}, {} functions in {} stacks",
+        "\n{} {} in {}, {} in {}",
         units::duration(report.total_ns),
         report.kind.word(),
-        units::count(report.count),
-        report.functions.total,
-        report.stacks.total
+        units::counted(report.count, what),
+        units::counted(report.functions.total, "function"),
+        units::counted(report.stacks.total, "stack")
     )?;
     Ok(())
 }

@@ -82,8 +82,8 @@ pub fn text(out: &mut dyn Write, report: &FlowsReport) -> anyhow::Result<()> {
     if report.completeness.lost > 0 {
         writeln!(
             out,
-            "\n{} events were lost in this window",
-            units::count(report.completeness.lost)
+            "\nlost in this window: {}",
+            units::counted(report.completeness.lost, "event")
         )?;
     }
     Ok(())
@@ -142,7 +142,7 @@ pub fn label(row: &FlowRow) -> String {
     }
     match &row.requests {
         Some(requests) => {
-            words.push(format!("{} requests", units::count(requests.count)));
+            words.push(units::counted(requests.count, "request"));
             if requests.errors + requests.no_answer > 0 {
                 words.push(format!(
                     "{} failed",

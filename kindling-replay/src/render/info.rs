@@ -89,7 +89,7 @@ fn facts(report: &InfoReport) -> Vec<(&'static str, String)> {
     };
     let lost = match report.completeness.lost {
         0 => "nothing".to_owned(),
-        lost => format!("{} events", units::count(lost)),
+        lost => units::counted(lost, "event"),
     };
     vec![
         (
@@ -114,7 +114,11 @@ fn facts(report: &InfoReport) -> Vec<(&'static str, String)> {
         ("history", report.history.join("; ")),
         (
             "threads",
-            format!("{} in {} processes", report.threads, report.processes),
+            format!(
+                "{} in {}",
+                units::count(report.threads),
+                units::counted(report.processes, "process")
+            ),
         ),
         ("segments", report.segments.to_string()),
         ("lost", lost),

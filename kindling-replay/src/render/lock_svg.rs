@@ -98,8 +98,8 @@ pub fn svg(out: &mut dyn Write, report: &LocksReport, title: &str) -> anyhow::Re
 
 fn heading(report: &LocksReport, title: &str) -> String {
     let mut heading = format!(
-        "{title}: {} waits, {}",
-        units::count(report.waits),
+        "{title}: {}, {}",
+        units::counted(report.waits, "wait"),
         units::duration(report.wait_ns)
     );
     if report.edges.hidden() > 0 {

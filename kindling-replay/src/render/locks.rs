@@ -82,10 +82,10 @@ fn locks(out: &mut dyn Write, report: &LocksReport) -> anyhow::Result<()> {
     table.without_empty_columns().write(out)?;
     writeln!(
         out,
-        "\n{} of {} locks, {} waits, {} in all",
+        "\n{} of {}, {}, {} in all",
         report.locks.rows.len(),
-        units::count(report.locks.total),
-        units::count(report.waits),
+        units::counted(report.locks.total, "lock"),
+        units::counted(report.waits, "wait"),
         units::duration(report.wait_ns)
     )?;
     Ok(())
@@ -211,8 +211,7 @@ pub fn label(edge: &LockEdge) -> String {
     match edge.waits {
         // It held the lock for a part of waits that another thread ended.
         0 => label,
-        1 => format!("{label}, 1 wait"),
-        waits => format!("{label}, {} waits", units::count(waits)),
+        waits => format!("{label}, {}", units::counted(waits, "wait")),
     }
 }
 

@@ -43,10 +43,10 @@ pub fn text(out: &mut dyn Write, report: &List<LogRow>) -> anyhow::Result<()> {
         writeln!(out)?;
     }
     match report.hidden() {
-        0 => writeln!(out, "{} lines", units::count(report.total))?,
+        0 => writeln!(out, "{}", units::counted(report.total, "line"))?,
         hidden => {
-            let (total, hidden) = (units::count(report.total), units::count(hidden));
-            writeln!(out, "{total} lines, {hidden} of them not shown (--top)")?;
+            let (total, hidden) = (units::counted(report.total, "line"), units::count(hidden));
+            writeln!(out, "{total}, {hidden} of them not shown (--top)")?;
         }
     }
     Ok(())

@@ -18,8 +18,8 @@ use crate::{
 pub fn text(out: &mut dyn Write, report: &NeighboursReport) -> anyhow::Result<()> {
     writeln!(
         out,
-        "waited for a CPU {} times, {}",
-        units::count(report.waits),
+        "waited for a CPU {}, {}",
+        units::counted(report.waits, "time"),
         units::duration(report.runnable_ns)
     )?;
     let mut table = TextTable::new(&[

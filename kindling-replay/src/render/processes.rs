@@ -59,11 +59,11 @@ pub fn text(out: &mut dyn Write, report: &List<ProcessRow>) -> anyhow::Result<()
     table.without_empty_columns().write(out)?;
     writeln!(out)?;
     match report.hidden() {
-        0 => writeln!(out, "{} processes", report.total)?,
+        0 => writeln!(out, "{}", units::counted(report.total, "process"))?,
         hidden => writeln!(
             out,
-            "{} processes, {hidden} of them not shown",
-            report.total
+            "{}, {hidden} of them not shown",
+            units::counted(report.total, "process")
         )?,
     }
     Ok(())

@@ -22,13 +22,14 @@ pub fn text(out: &mut dyn Write, report: &RpcsReport, sorted_by: &str) -> anyhow
     let (shown, total) = (report.list.rows.len() as u64, report.list.total);
     if shown > 0 {
         let which = if report.list.hidden() == 0 {
-            format!("all {}", units::count(total))
+            format!("all {}", units::counted(total, "request"))
         } else {
-            format!("{} of {}", units::count(shown), units::count(total))
+            let total = units::counted(total, "request");
+            format!("{} of {total}", units::count(shown))
         };
         writeln!(
             out,
-            "\n{which} requests, {sorted_by} first; `rpc ID` breaks one down"
+            "\n{which}, {sorted_by} first; `rpc ID` breaks one down"
         )?;
         requests(&report.list.rows).write(out)?;
     }
@@ -161,8 +162,8 @@ fn notes(report: &RpcsReport) -> Vec<String> {
     }
     if report.completeness.lost > 0 {
         notes.push(format!(
-            "{} events were lost in this window",
-            units::count(report.completeness.lost)
+            "lost in this window: {}",
+            units::counted(report.completeness.lost, "event")
         ));
     }
     notes

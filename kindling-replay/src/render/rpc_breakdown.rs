@@ -43,8 +43,8 @@ pub fn text(out: &mut dyn Write, report: &BreakdownReport) -> anyhow::Result<()>
     if report.completeness.lost > 0 {
         writeln!(
             out,
-            "\n{} events were lost within the request",
-            units::count(report.completeness.lost)
+            "\nlost within the request: {}",
+            units::counted(report.completeness.lost, "event")
         )?;
     }
     Ok(())
@@ -181,8 +181,8 @@ fn remarks(report: &BreakdownReport) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(longest) = &report.behind.longest {
         lines.push(format!(
-            "while it waited, the server's thread had {} other requests in hand, longest {} ({}, {})",
-            units::count(report.behind.count),
+            "while it waited, the server's thread had {} in hand, longest {} ({}, {})",
+            units::counted(report.behind.count, "other request"),
             longest.id,
             printable(&longest.endpoint),
             units::duration(report.behind.longest_ns),

@@ -75,7 +75,7 @@ fn head(out: &mut dyn Write, report: &StoryReport) -> anyhow::Result<()> {
     writeln!(out, "time      {}", words.join(", "))?;
     let requests = [("served", report.served), ("made", report.asked)];
     for (word, count) in requests.into_iter().filter(|(_, count)| *count > 0) {
-        writeln!(out, "{word:<8}  {} requests", units::count(count))?;
+        writeln!(out, "{word:<8}  {}", units::counted(count, "request"))?;
     }
     Ok(())
 }

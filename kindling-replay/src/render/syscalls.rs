@@ -62,9 +62,9 @@ pub fn text(
     let calls: u64 = report.rows.iter().map(|row| row.calls).sum();
     writeln!(
         out,
-        "\n{} calls of {} kinds shown",
-        units::count(calls),
-        report.rows.len()
+        "\n{} of {} shown",
+        units::counted(calls, "call"),
+        units::counted(report.rows.len() as u64, "kind")
     )?;
     if with_histograms {
         for row in &report.rows {

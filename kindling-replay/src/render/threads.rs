@@ -45,8 +45,12 @@ pub fn text(out: &mut dyn Write, report: &List<ThreadRow>) -> anyhow::Result<()>
     table.without_empty_columns().write(out)?;
     writeln!(out)?;
     match report.hidden() {
-        0 => writeln!(out, "{} threads", report.total)?,
-        hidden => writeln!(out, "{} threads, {hidden} of them not shown", report.total)?,
+        0 => writeln!(out, "{}", units::counted(report.total, "thread"))?,
+        hidden => writeln!(
+            out,
+            "{}, {hidden} of them not shown",
+            units::counted(report.total, "thread")
+        )?,
     }
     Ok(())
 }

@@ -75,6 +75,16 @@ pub fn count(count: u64) -> String {
     text
 }
 
+/// So many of what `noun` names: `1 wait`, `2 018 waits`, `3 processes`.
+pub fn counted(number: u64, noun: &str) -> String {
+    let ending = match (number, noun.ends_with('s')) {
+        (1, _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
+    format!("{} {noun}{ending}", count(number))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,5 +119,18 @@ mod tests {
         assert_eq!(seconds(12_345), "0.000012345");
         assert_eq!(percent(1, 3), "33.3 %");
         assert_eq!(percent(1, 0), "");
+    }
+
+    #[test]
+    fn nouns_follow_their_numbers() {
+        let cases = [
+            (0, "wait", "0 waits"),
+            (1, "wait", "1 wait"),
+            (2_018, "other request", "2 018 other requests"),
+            (3, "process", "3 processes"),
+        ];
+        for (number, noun, expect) in cases {
+            assert_eq!(counted(number, noun), expect);
+        }
     }
 }
