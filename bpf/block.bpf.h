@@ -18,7 +18,7 @@ static __always_inline int begin_request(struct request *request)
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	u64 key = (u64)request;
 	struct block_request known = {
-		.ts = bpf_ktime_get_ns(),
+		.ts = now_ns(),
 		.pid = pid_tgid >> 32,
 		.tid = (u32)pid_tgid,
 	};
@@ -49,7 +49,7 @@ static __always_inline int end_request(struct request *request)
 				KD_BLOCK, 0) :
 			NULL;
 	if (record) {
-		record->dur = bpf_ktime_get_ns() - known->ts;
+		record->dur = now_ns() - known->ts;
 		record->queued = known->issue_ts ? known->issue_ts - known->ts : KD_NEVER_ISSUED;
 		record->sector = known->sector;
 		record->pid = known->pid;
@@ -88,7 +88,7 @@ int MEASURED_PROG(block_rq_issue, struct request *request)
 	}
 	if (!known)
 		return 0;
-	known->issue_ts = bpf_ktime_get_ns();
+	known->issue_ts = now_ns();
 	/* Others may have been merged into it while it waited. */
 	known->bytes = BPF_CORE_READ(request, __data_len);
 	known->sector = BPF_CORE_READ(request, __sector);

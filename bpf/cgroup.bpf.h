@@ -58,7 +58,7 @@ static __noinline int tell_cgroup(struct cgroup *cgroup, u8 flags, u32 context)
 	path.out = (char *)(record + 1);
 	bpf_loop(CGROUP_DEPTH, cgroup_name, &path, 0);
 	__builtin_memset(record, 0, sizeof(*record));
-	fill_head(&record->head, bpf_ktime_get_ns(), 0, bpf_get_smp_processor_id(), KD_CGROUP,
+	fill_head(&record->head, now_ns(), 0, bpf_get_smp_processor_id(), KD_CGROUP,
 		  flags);
 	record->id = id;
 	record->path_len = BOUNDED(path.len, KD_PATH_MAX - 1);

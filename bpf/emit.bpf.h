@@ -8,6 +8,15 @@
 #ifndef KINDLING_EMIT_BPF_H
 #define KINDLING_EMIT_BPF_H
 
+/*
+ * The time of an event. The lowest bits that one reading of the clock after another differs in are
+ * noise, and dear: no encoding makes noise smaller.
+ */
+static __always_inline u64 now_ns(void)
+{
+	return bpf_ktime_get_ns() & cfg_time_mask;
+}
+
 static __always_inline void *ring_of(u32 cpu)
 {
 	u32 ring = cpu < KD_MAX_CPUS ? cfg_ring_of_cpu[cpu] : 0;

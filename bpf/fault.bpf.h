@@ -28,7 +28,7 @@ static __always_inline int emit_fault(u64 address, struct pt_regs *regs, u64 err
 		flags |= KD_FAULT_PRESENT;
 	if (error & FAULT_INSTR)
 		flags |= KD_FAULT_EXECUTE;
-	record = RESERVE(ring, struct kd_fault, sizeof(*record), bpf_ktime_get_ns(), task->pid, cpu,
+	record = RESERVE(ring, struct kd_fault, sizeof(*record), now_ns(), task->pid, cpu,
 			 KD_FAULT, flags);
 	if (!record)
 		return 0;

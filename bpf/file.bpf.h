@@ -173,7 +173,7 @@ __noinline int describe_file(u64 address, u32 id, s32 fd, u32 flags, u32 context
 	__builtin_memset(record, 0, sizeof(*record));
 	if (BPF_CORE_READ(file, f_mode) & FMODE_WRITE)
 		flags |= KD_FILE_WRITABLE;
-	fill_head(&record->head, bpf_ktime_get_ns(), (u32)pid_tgid, bpf_get_smp_processor_id(),
+	fill_head(&record->head, now_ns(), (u32)pid_tgid, bpf_get_smp_processor_id(),
 		  KD_FILE, flags);
 	inode = BPF_CORE_READ(file, f_inode);
 	record->id = id;

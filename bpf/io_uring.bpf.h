@@ -41,7 +41,7 @@ static __always_inline void emit_uring(u8 event, struct uring_state *known, u64 
 		count_lost(cpu, KD_URING);
 		return;
 	}
-	record = RESERVE(ring, struct kd_uring, sizeof(*record), bpf_ktime_get_ns(),
+	record = RESERVE(ring, struct kd_uring, sizeof(*record), now_ns(),
 			 (u32)bpf_get_current_pid_tgid(), cpu, KD_URING, event);
 	if (!record)
 		return;

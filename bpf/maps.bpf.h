@@ -17,6 +17,8 @@ const volatile u32 cfg_payload_bytes = 1024;
  * instead. */
 const volatile u32 cfg_stack_bytes = 0;
 const volatile u32 cfg_self_tgid = 0;
+/* The bits of a time that are kept. */
+const volatile u64 cfg_time_mask = ~0ULL;
 /* Paths of files whose written bytes are kept, as patterns in the order of path_components. */
 const volatile u32 cfg_logs = 0;
 const volatile char cfg_log_patterns[KD_LOGS][KD_LOG_LEN] = {};

@@ -31,7 +31,7 @@ static __always_inline int take_sample(struct perf_event_context *ctx)
 	struct sample_scratch *scratch;
 	struct thread_state *thread;
 	struct kd_sample *record;
-	u64 now = bpf_ktime_get_ns();
+	u64 now = now_ns();
 	u32 zero = 0;
 	u64 follows;
 	long bytes;

@@ -58,7 +58,7 @@ int MEASURED_PROG(sched_switch, bool preempt, struct task_struct *prev, struct t
 		left->blocked = 1;
 	if (is_shed(SHED_SWITCHES, KD_SWITCH))
 		return 0;
-	now = bpf_ktime_get_ns();
+	now = now_ns();
 	if (cfg_switch_stacks && left_is_target && !preempt && prev_state &&
 	    !is_shed(SHED_STACKS, KD_STACK))
 		stack = take_stack(ctx, prev->tgid);
@@ -104,7 +104,7 @@ static __always_inline int emit_wakeup(struct task_struct *wakee, u8 flags)
 	}
 	if (!waker->pid || (cpu < KD_MAX_CPUS && in_interrupt[cpu] > 0))
 		flags |= KD_IRQ;
-	record = RESERVE(ring, struct kd_wakeup, sizeof(*record), bpf_ktime_get_ns(), waker->pid,
+	record = RESERVE(ring, struct kd_wakeup, sizeof(*record), now_ns(), waker->pid,
 			 cpu, KD_WAKEUP, flags);
 	if (!record)
 		return 0;
@@ -136,7 +136,7 @@ int MEASURED_PROG(sched_migrate_task, struct task_struct *task, int to_cpu)
 		count_lost(cpu, KD_MIGRATION);
 		return 0;
 	}
-	record = RESERVE(ring, struct kd_migration, sizeof(*record), bpf_ktime_get_ns(), task->pid,
+	record = RESERVE(ring, struct kd_migration, sizeof(*record), now_ns(), task->pid,
 			 cpu, KD_MIGRATION, 0);
 	if (!record)
 		return 0;

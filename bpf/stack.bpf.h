@@ -135,7 +135,7 @@ static __always_inline u32 walk_by_rules(struct user_walk *walk)
 /* Sends a stack as it is in memory, under a hash that is its own. */
 static __noinline u64 send_memory(struct user_walk *walk)
 {
-	u64 now = bpf_ktime_get_ns();
+	u64 now = now_ns();
 	u32 cpu = bpf_get_smp_processor_id();
 	u32 zero = 0;
 	struct memory_scratch *scratch = bpf_map_lookup_elem(&memory_scratch, &zero);
@@ -222,7 +222,7 @@ static __noinline u64 take_stack(void *ctx, u32 pid)
 	hash = of.hash;
 	if (bpf_map_lookup_elem(&sent_stacks, &hash))
 		return hash;
-	fill_head(&scratch->record.head, bpf_ktime_get_ns(), (u32)pid_tgid,
+	fill_head(&scratch->record.head, now_ns(), (u32)pid_tgid,
 		  bpf_get_smp_processor_id(), KD_STACK, 0);
 	scratch->record.hash = hash;
 	scratch->record.pid = pid;

@@ -128,14 +128,14 @@ int MEASURED_PROG(sys_enter, struct pt_regs *regs, long nr)
 			}
 		}
 	}
-	thread->enter_ts = bpf_ktime_get_ns();
+	thread->enter_ts = now_ns();
 	return 0;
 }
 
 SEC("tp_btf/sys_exit")
 int MEASURED_PROG(sys_exit, struct pt_regs *regs, long ret)
 {
-	u64 now = bpf_ktime_get_ns();
+	u64 now = now_ns();
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct thread_state *thread = state_of(task);
 	struct syscall_exit exit;

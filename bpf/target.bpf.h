@@ -144,7 +144,7 @@ static __always_inline void join(struct task_struct *task)
 
 	if (stopped || pid == cfg_self_tgid || !task->pid)
 		return;
-	if (!take_in(task, false, bpf_ktime_get_ns(), SCRATCH_TASK))
+	if (!take_in(task, false, now_ns(), SCRATCH_TASK))
 		return;
 	if (bpf_map_update_elem(&targets, &pid, &kind, BPF_ANY))
 		count_lost(bpf_get_smp_processor_id(), KD_TASK);

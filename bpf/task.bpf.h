@@ -6,7 +6,7 @@
 static __always_inline void fill_task(struct kd_task *record, struct task_struct *task, u8 event)
 {
 	__builtin_memset(record, 0, sizeof(*record));
-	fill_head(&record->head, bpf_ktime_get_ns(), BPF_CORE_READ(task, pid),
+	fill_head(&record->head, now_ns(), BPF_CORE_READ(task, pid),
 		  bpf_get_smp_processor_id(), KD_TASK, event);
 	record->pid = BPF_CORE_READ(task, tgid);
 	record->ppid = BPF_CORE_READ(task, real_parent, tgid);

@@ -65,7 +65,7 @@ static __always_inline void emit_tcp(const struct sock *sk, u64 cookie, u8 event
 
 	if (!known)
 		return;
-	now = bpf_ktime_get_ns();
+	now = now_ns();
 	known->told_ts = now;
 	ring = ring_of(cpu);
 	if (!ring) {
@@ -141,7 +141,7 @@ int MEASURED_PROG(tcp_probe, struct sock *sk)
 	struct socket_state *known = bpf_map_lookup_elem(&sockets, &address);
 	u8 state;
 
-	if (stopped || !known || bpf_ktime_get_ns() - known->told_ts < RTT_INTERVAL_NS)
+	if (stopped || !known || now_ns() - known->told_ts < RTT_INTERVAL_NS)
 		return 0;
 	state = sk->__sk_common.skc_state;
 	emit_tcp(sk, bpf_get_socket_cookie(sk), KD_TCP_RTT, state, state);

@@ -59,7 +59,7 @@ static __always_inline void tell_tls_session(struct task_struct *task, struct tl
 		return;
 	}
 	__builtin_memset(record, 0, sizeof(*record));
-	fill_head(&record->head, bpf_ktime_get_ns(), task->pid, cpu, KD_FILE, KD_FILE_TLS | flags);
+	fill_head(&record->head, now_ns(), task->pid, cpu, KD_FILE, KD_FILE_TLS | flags);
 	record->id = session->id;
 	record->pid = task->tgid;
 	record->fd = -1;
@@ -100,7 +100,7 @@ static __always_inline int on_tls_enter(struct pt_regs *regs)
 	 * left by longjmp has a frame below. */
 	if (thread->in_tls && regs->sp < call->sp)
 		return 0;
-	call->ts = bpf_ktime_get_ns();
+	call->ts = now_ns();
 	call->sp = regs->sp;
 	call->session = regs->di;
 	call->buffer = regs->si;
@@ -209,7 +209,7 @@ static __always_inline void emit_plaintext(struct task_struct *task, struct tls_
 		RESERVE_PLAINTEXT(KD_PAYLOAD_MAX + 1);
 	record->pid = task->tgid;
 	record->file = stream->file;
-	record->dur = bpf_ktime_get_ns() - call->ts;
+	record->dur = now_ns() - call->ts;
 	record->size = size;
 	record->offset = offset;
 	record->pad = 0;

@@ -185,6 +185,9 @@ pub struct Options {
     pub sample_hz: u32,
     /// The longest time that a finished event waits to be written.
     pub flush_interval_ns: i64,
+    /// The times of events are whole steps of this, rounded down, a power of two; 0 or 1 if they are as
+    /// the clock gave them. A merge that shifts a host's clock shifts the steps too.
+    pub resolution_ns: u32,
 }
 
 /// A source of events on the recorded host.

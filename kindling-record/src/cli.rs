@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use units::{Extent, parse_duration, parse_extent, parse_size};
+use units::{Extent, Resolution, parse_duration, parse_extent, parse_resolution, parse_size};
 
 // This file is also part of the program that writes the man pages, which has no other of this crate.
 #[path = "units.rs"]
@@ -150,6 +150,11 @@ pub(crate) struct RecordArgs {
     /// Take no stacks of threads that go off the CPU.
     #[arg(long)]
     pub(crate) no_switch_stacks: bool,
+
+    /// Round the times of events down to whole steps of this, a power of two up to 1024ns. Steps as
+    /// fine as the noise of reading a clock make captures a quarter larger; 1ns keeps them.
+    #[arg(long, value_name = "TIME", default_value = "32ns", value_parser = parse_resolution)]
+    pub(crate) resolution: Resolution,
 
     /// Memory for events that wait to be read, in all, for example 64M.
     #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = parse_size)]

@@ -3,7 +3,10 @@
 use std::{path::PathBuf, time::Duration};
 
 use crate::{
-    cli::{RecordArgs, Redact, units::Extent},
+    cli::{
+        RecordArgs, Redact,
+        units::{Extent, Resolution},
+    },
     flight::{FlightConfig, Window},
     limits::Limits,
     logs::{self, LogPattern, parse_log},
@@ -55,6 +58,8 @@ pub(crate) struct RecordConfig {
     /// Bytes of user stack that are copied with a sample; 0 follows frame pointers instead.
     pub(crate) stack_bytes: u32,
     pub(crate) switch_stacks: bool,
+    /// The steps of the times of events.
+    pub(crate) resolution: Resolution,
     pub(crate) buffer_bytes: u64,
     pub(crate) flush: Duration,
     /// How often written bytes are forced to the disk; `None` leaves it to the operating system.
@@ -142,6 +147,7 @@ impl RecordConfig {
                 0
             },
             switch_stacks: !args.no_switch_stacks,
+            resolution: args.resolution,
             buffer_bytes: args.buffer,
             flush: args.flush,
             fsync: args.fsync,

@@ -6,7 +6,7 @@ use anyhow::Result;
 use kindling_format::header::Source;
 
 use crate::{
-    cli::{Format, STACK_BYTES},
+    cli::{Format, STACK_BYTES, units::Resolution},
     config::{Destination, RecordConfig},
     cpus::Cpus,
     limits::Limits,
@@ -95,6 +95,7 @@ fn trial() -> RecordConfig {
         sample_hz: 99,
         stack_bytes: STACK_BYTES,
         switch_stacks: true,
+        resolution: Resolution::default(),
         buffer_bytes: 1 << 20,
         flush: std::time::Duration::from_secs(1),
         fsync: None,

@@ -41,6 +41,7 @@ pub(crate) fn header(
             logs: config.logs.iter().map(|log| log.text.clone()).collect(),
             sample_hz: config.sample_hz,
             flush_interval_ns: config.flush.as_nanos() as i64,
+            resolution_ns: config.resolution.ns(),
         },
         sources,
         ..Header::default()

@@ -49,6 +49,46 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
 }
 
+/// The steps of a clock: 2 to the power of this, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Resolution(u32);
+
+impl Resolution {
+    /// The coarsest: 1,024 ns, no longer than the shortest stay on a CPU.
+    const COARSEST: u32 = 10;
+
+    pub(crate) fn ns(self) -> u32 {
+        1 << self.0
+    }
+
+    /// The bits of a time that are kept.
+    pub(crate) fn mask(self) -> u64 {
+        u64::MAX << self.0
+    }
+}
+
+impl Default for Resolution {
+    /// 32 ns: about as long as it takes to read a clock, and between the steps of the clocks of arm64
+    /// servers (8 to 40 ns).
+    fn default() -> Self {
+        Self(5)
+    }
+}
+
+/// A power of two of nanoseconds.
+pub(crate) fn parse_resolution(text: &str) -> Result<Resolution, String> {
+    let ns = parse_duration(text)?.as_nanos();
+    let mut steps = (0..=Resolution::COARSEST).map(Resolution);
+    steps
+        .find(|step| u128::from(step.ns()) == ns)
+        .ok_or_else(|| {
+            format!(
+                "expected a power of two from 1ns to {}ns",
+                1 << Resolution::COARSEST
+            )
+        })
+}
+
 /// A size: a number with `K`, `M` or `G`, powers of 1024.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let split = text
@@ -93,5 +133,17 @@ mod tests {
             Ok(Extent::Time(Duration::from_secs(120)))
         );
         assert!(parse_extent("0s").is_err());
+    }
+
+    #[test]
+    fn a_resolution_is_a_power_of_two() {
+        let parse = |text| parse_resolution(text).map(|step| (step.ns(), step.mask()));
+        assert_eq!(parse("1ns"), Ok((1, u64::MAX)));
+        assert_eq!(parse("32ns"), Ok((32, !31)));
+        assert_eq!(parse("1.024us"), Ok((1024, !1023)));
+        for text in ["0ns", "10ns", "2048ns", "1us", "32"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+        assert_eq!(parse_resolution("32ns"), Ok(Resolution::default()));
     }
 }

@@ -104,6 +104,7 @@ fn configure(open: &mut OpenKindlingSkel<'_>, config: &RecordConfig, cpus: &Cpus
     settings.cfg_switch_stacks = config.switch_stacks;
     settings.cfg_payload_bytes = config.payload_bytes;
     settings.cfg_stack_bytes = config.stack_bytes;
+    settings.cfg_time_mask = config.resolution.mask();
     settings.cfg_logs = config.logs.len() as u32;
     for (to, log) in settings.cfg_log_patterns.iter_mut().zip(&config.logs) {
         for (to, from) in to.iter_mut().zip(&log.reversed) {

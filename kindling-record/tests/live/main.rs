@@ -28,5 +28,6 @@ mod switches;
 mod syscalls;
 mod targets;
 mod tcp;
+mod times;
 mod tls;
 mod waits;
