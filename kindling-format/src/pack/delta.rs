@@ -37,9 +37,19 @@ fn pack_block(deltas: &mut [i64], out: &mut Vec<u8>) {
             *above = delta.wrapping_sub(least) as u64;
             all |= *above;
         }
-        let width = u64::BITS - all.leading_zeros();
+        let width = width_of(all);
         out[widths + number] = width as u8;
         pack_bits(&above, width, out);
+    }
+}
+
+/// The bits that numbers take whose bits are in `all`. Where the lowest are always 0, as in times that are
+/// kept in steps, whole bytes are smaller in the end: zstd cannot see zeros that lie elsewhere in each.
+fn width_of(all: u64) -> u32 {
+    let width = u64::BITS - all.leading_zeros();
+    match all.trailing_zeros() {
+        0..3 => width,
+        _ => width.next_multiple_of(u8::BITS),
     }
 }
 

@@ -113,6 +113,12 @@ fn numbers_come_back() {
             Some(*sum)
         });
         assert_comes_back(&collected(rising));
+        for bits in [1, 9, 40, 59] {
+            // In steps: the differences have zeros below.
+            assert_comes_back(&collected(noise(count, bits).map(|value| value << 5)));
+            let of_32 = noise(count, bits.min(25));
+            assert_comes_back(&collected(of_32.map(|value| (value as u32) << 5)));
+        }
         assert_comes_back(&collected(noise(count, 64).map(|value| value as i64)));
         assert_comes_back(&collected(noise(count, 32).map(|value| value as u32)));
         assert_comes_back(&collected(noise(count, 32).map(|value| value as i32)));
