@@ -333,9 +333,17 @@ fn no_program(name: &str) -> Missing {
     Missing::explain(&format!("the BPF object has no program {name}"), None)
 }
 
+/// A clock that runs while a CPU is busy, in user space and in the kernel: the library leaves out the
+/// latter unless it is told.
 fn sampler(cpu: usize, hz: u32) -> std::io::Result<Counter> {
     let mut builder = Builder::new(Software::CPU_CLOCK);
-    builder.any_pid().one_cpu(cpu).sample_frequency(hz.into());
+    builder
+        .any_pid()
+        .one_cpu(cpu)
+        .sample_frequency(hz.into())
+        .exclude_kernel(false)
+        .exclude_hv(false)
+        .exclude_idle(true);
     let mut counter = builder.build()?;
     counter.enable()?;
     Ok(counter)

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kindling_format::{
-    schema::{Frame, Sample, Stack, Switch, Symbol, Thread},
+    schema::{Frame, Mode, Sample, Stack, Switch, Symbol, Thread},
     syscalls,
 };
 
-use crate::support::{Program, Recording, needs, number};
+use crate::support::{Program, Recording, id, needs, number};
 
 /// A frame: its module, and the function if that is known.
 type Place = (String, Option<String>);
@@ -58,6 +58,43 @@ fn a_computing_thread_is_found_in_its_function() {
     });
     let share = in_function.count() as f64 / taken.len() as f64;
     assert!(share >= 0.9, "{share} of {} samples", taken.len());
+}
+
+/// CPU time is in the samples wherever it was spent: without those that hit the kernel, a flame graph of a
+/// server would show a tenth of its work.
+#[test]
+fn samples_come_to_the_time_in_user_space_and_in_the_kernel() {
+    needs!("samples", "mappings", "processes");
+    let recording = Program::compile("modes").record(&["--sample-hz", "997"], &["1000"]);
+    recording.assert_complete();
+    let samples = recording.rows::<Sample>();
+    let stacks = places(&recording);
+    for work in ["compute", "fetch"] {
+        let truth = &recording.truth[work];
+        let tid = id(&truth["tid"]);
+        let [cpu_ns, kernel_ns] = ["cpu_ns", "kernel_ns"].map(|key| number(&truth[key]) as f64);
+        let taken: Vec<&Sample> = samples.iter().filter(|row| row.tid == tid).collect();
+        let sum_ns = taken.iter().map(|row| row.period_ns).sum::<i64>() as f64;
+        let in_kernel = taken.iter().filter(|row| row.mode == Mode::Kernel).count();
+        let share = in_kernel as f64 / taken.len().max(1) as f64;
+        println!(
+            "{work}: {} samples of {:.3} s of {:.3}, {share:.3} of them in the kernel of {:.3}",
+            taken.len(),
+            sum_ns / 1e9,
+            cpu_ns / 1e9,
+            kernel_ns / cpu_ns
+        );
+        assert!((sum_ns / cpu_ns - 1.0).abs() < 0.1);
+        assert!((share - kernel_ns / cpu_ns).abs() < 0.1);
+        // From the kernel the walk goes on to who called it.
+        let found = taken.iter().filter(|row| {
+            let stack = row.stack.and_then(|id| stacks.get(&id)).into_iter();
+            let mut names = stack.flatten().filter_map(|(_, name)| name.as_deref());
+            names.any(|name| name == work)
+        });
+        let found = found.count() as f64 / taken.len().max(1) as f64;
+        assert!(found >= 0.9, "{found} of {} in {work}", taken.len());
+    }
 }
 
 #[test]
