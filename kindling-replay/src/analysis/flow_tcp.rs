@@ -36,10 +36,7 @@ pub fn collect(
     has_peer: impl Fn(u32) -> bool + Sync,
 ) -> BTreeMap<usize, FlowTcp> {
     let window = context.selection.window;
-    let files = catalog.files.values();
-    let file_of: BTreeMap<u64, u32> = files
-        .filter_map(|file| Some((file.cookie?, file.id)))
-        .collect();
+    let file_of = catalog.files_by_cookie();
     let mut flows: BTreeMap<usize, FlowTcp> = BTreeMap::new();
     scan::segments(
         context,
@@ -52,7 +49,6 @@ pub fn collect(
         },
         |rows| {
             for row in rows.iter().filter(|row| window.contains(row.ts)) {
-                // Before it was accepted, a socket had no file yet.
                 let file = row.file.or_else(|| file_of.get(&row.cookie).copied());
                 let Some(file) = file else { continue };
                 if let Some(&flow) = flow_of.get(&file) {

@@ -207,6 +207,14 @@ impl Catalog {
     pub fn owner_of(&self, file: Option<u32>) -> Option<u32> {
         Some(self.files.get(&file?)?.pid)
     }
+
+    /// The files of sockets, by cookie: before a connection was accepted, its socket had none.
+    pub fn files_by_cookie(&self) -> BTreeMap<u64, u32> {
+        let files = self.files.values();
+        files
+            .filter_map(|file| Some((file.cookie?, file.id)))
+            .collect()
+    }
 }
 
 /// A set of threads.

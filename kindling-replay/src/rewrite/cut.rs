@@ -55,6 +55,7 @@ pub fn cut(context: &Context, history: String, out: &mut dyn Write) -> Result<()
         .collect();
     let cut = Cut {
         target_pids: scope.pids(&selected),
+        sockets: catalog.files_by_cookie(),
         scope,
         needs,
     };
@@ -177,6 +178,8 @@ struct Cut<'a> {
     /// Processes with a selected thread.
     target_pids: BTreeSet<u32>,
     needs: Needs,
+    /// The files of sockets, by cookie.
+    sockets: BTreeMap<u64, u32>,
 }
 
 impl Cut<'_> {
@@ -303,8 +306,23 @@ macro_rules! of_scope {
     };
 }
 of_scope!(
-    Syscall, Payload, IoUring, Tcp, Block, Fault, Switch, Migration, Wakeup, Sample
+    Syscall, Payload, IoUring, Block, Fault, Switch, Migration, Wakeup, Sample
 );
+
+/// Of both ends of a connection: what one end sends again is what the other waits for.
+impl Edit<Tcp> for Cut<'_> {
+    fn edit(&self, row: Tcp) -> Option<Tcp> {
+        let socket = row.file.or_else(|| self.sockets.get(&row.cookie).copied());
+        if socket.is_some_and(|file| self.needs.files.contains_key(&file)) {
+            return self.scope.window.contains(row.ts).then_some(row);
+        }
+        self.scope.edit(row)
+    }
+
+    fn may_keep(&self, index: &Index) -> bool {
+        self.in_window(index)
+    }
+}
 
 /// Rows that are kept if they name something that is needed.
 macro_rules! if_needed {
