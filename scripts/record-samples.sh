@@ -23,7 +23,7 @@ record() { # NAME COMMAND...
 cp "$dir/counts.json" "$made/demo.counts.json"
 
 ground_truth=$PWD/kindling-record/tests/ground_truth
-cp "$ground_truth"/{truth.h,waits.c,locks.c} "$dir/"
+cp "$ground_truth"/{truth.h,loopback.h,waits.c,locks.c} "$dir/"
 compile() { # NAME
     (cd "$dir" && ${CC:-cc} -std=gnu11 -O2 -g -fno-omit-frame-pointer -pthread -o "$1" "$1.c")
 }

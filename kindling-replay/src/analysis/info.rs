@@ -58,6 +58,8 @@ pub struct InfoReport {
     pub payload_bytes: u32,
     /// Stack samples per second and CPU.
     pub sample_hz: u32,
+    /// Times of events are whole steps of this; 0 or 1 if they are as the clock gave them.
+    pub resolution_ns: u32,
     /// The size of the file.
     pub size_bytes: u64,
     /// Segments of the capture.
@@ -213,6 +215,7 @@ pub fn report(context: &Context) -> InfoReport {
         containers_named: header.options.containers.clone(),
         payload_bytes: header.options.payload_bytes,
         sample_hz: header.options.sample_hz,
+        resolution_ns: header.options.resolution_ns,
         size_bytes: context.capture.size_bytes(),
         segments: context.capture.segments().count() as u64,
         processes: catalog

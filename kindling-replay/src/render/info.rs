@@ -108,6 +108,13 @@ fn facts(report: &InfoReport) -> Vec<(&'static str, String)> {
         ("start", capture.start_time.clone().unwrap_or_default()),
         ("end", report.end_time.clone().unwrap_or_default()),
         ("duration", units::duration(capture.duration_ns)),
+        (
+            "times",
+            match report.resolution_ns {
+                0 | 1 => String::new(),
+                step => format!("in steps of {}", units::duration(step.into())),
+            },
+        ),
         ("state", end),
         ("dump", report.dump.as_ref().map(dump).unwrap_or_default()),
         ("target", target(report)),
