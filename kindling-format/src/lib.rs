@@ -44,7 +44,6 @@ pub mod header;
 mod inspect;
 pub mod mmap;
 mod pack;
-mod pages;
 mod quiet;
 mod reader;
 mod salvage;

@@ -9,16 +9,14 @@ use std::{
 };
 
 use arrow::{
-    array::{ArrayRef, RecordBatch, RecordBatchReader},
-    datatypes::{Field, FieldRef, Fields, Schema, SchemaRef},
+    array::{ArrayRef, RecordBatch},
+    datatypes::{Field, FieldRef, Fields, Schema},
 };
 use bytes::Bytes;
 use parquet::{
     arrow::{
-        ArrowSchemaConverter, ProjectionMask,
-        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader},
+        ArrowSchemaConverter,
         arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves},
-        parquet_to_arrow_field_levels,
     },
     basic::{Compression, Encoding as ParquetEncoding, ZstdLevel},
     errors::ParquetError,
@@ -33,10 +31,9 @@ use crate::{
     FormatError,
     column::{Order, Rows, Store},
     pack::{Chunk, Column, Packer, Scratch},
-    pages::{self, Refused},
     quiet,
     schema::{Encoding, Extent, Table},
-    unpack::CheckedMember,
+    unpack::{self, Refused, load_metadata},
 };
 
 /// The most rows that a reader accepts in one member. The recorder writes at most 64 Ki rows of a
@@ -50,8 +47,6 @@ pub const UNPACKED_LIMIT: u64 = 1 << 30;
 pub const DICTIONARY_LIMIT: u64 = 1 << 26;
 /// The most memory that the decoded columns of one member may take.
 pub const DECODED_LIMIT: u64 = 4 << 30;
-/// Rows that are decoded at once: more than the recorder writes to a member.
-const BATCH_ROWS: u64 = 1 << 17;
 /// How much work goes into making a member small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Effort {
@@ -278,15 +273,10 @@ pub(crate) fn decode<T: Table>(
 ) -> Result<Rows<T>, FormatError> {
     guarded(member, || {
         let known: HashSet<&str> = T::specs().into_iter().map(|spec| spec.name).collect();
-        let (schema, mut batches) = decode_batches(bytes, |name| {
+        let batch = unpack::columns(bytes, |name| {
             known.contains(name) && wanted.is_none_or(|names| names.contains(&name))
         })?;
-        let batch = match batches.len() {
-            0 => return Ok(Rows::empty()),
-            1 => batches.remove(0),
-            _ => arrow::compute::concat_batches(&schema, &batches)?,
-        };
-        T::open(&batch).map_err(DecodeError::damage)
+        T::open(&batch).map_err(Refused::Inconsistent)
     })
 }
 
@@ -295,16 +285,20 @@ pub(crate) fn decode_any(
     member: &crate::container::Entry,
     bytes: Bytes,
 ) -> Result<Vec<RecordBatch>, FormatError> {
-    guarded(member, || Ok(decode_batches(bytes, |_| true)?.1))
+    guarded(member, || unpack::any_columns(bytes))
 }
 
 fn guarded<R>(
     member: &crate::container::Entry,
-    decode: impl FnOnce() -> Result<R, DecodeError>,
+    decode: impl FnOnce() -> Result<R, Refused>,
 ) -> Result<R, FormatError> {
-    let panicked = || Err(DecodeError::damage("its Parquet data is inconsistent"));
+    let panicked = || {
+        Err(Refused::Inconsistent(
+            "its Parquet data is inconsistent".into(),
+        ))
+    };
     let outcome = quiet::catch(decode).unwrap_or_else(panicked);
-    outcome.map_err(|DecodeError(refused)| match refused {
+    outcome.map_err(|refused| match refused {
         Refused::Inconsistent(what) => member.damaged(what),
         Refused::TooLarge(what, found, limit) => FormatError::TooLarge {
             member: member.name.clone(),
@@ -313,70 +307,6 @@ fn guarded<R>(
             limit,
         },
     })
-}
-
-struct DecodeError(Refused);
-
-impl DecodeError {
-    fn damage(what: impl ToString) -> Self {
-        DecodeError(Refused::Inconsistent(what.to_string()))
-    }
-}
-
-impl From<Refused> for DecodeError {
-    fn from(refused: Refused) -> Self {
-        DecodeError(refused)
-    }
-}
-
-impl From<parquet::errors::ParquetError> for DecodeError {
-    fn from(error: parquet::errors::ParquetError) -> Self {
-        Self::damage(error)
-    }
-}
-
-impl From<arrow::error::ArrowError> for DecodeError {
-    fn from(error: arrow::error::ArrowError) -> Self {
-        Self::damage(error)
-    }
-}
-
-fn decode_batches(
-    bytes: Bytes,
-    is_wanted: impl Fn(&str) -> bool,
-) -> Result<(SchemaRef, Vec<RecordBatch>), DecodeError> {
-    let metadata = load_metadata(&bytes)?;
-    let rows = pages::check(&bytes, metadata.metadata())?;
-    let parquet_schema = metadata.parquet_schema();
-    let roots = parquet_schema.root_schema().get_fields().iter().enumerate();
-    let roots = roots.filter(|(_, field)| is_wanted(field.name()));
-    let mask = ProjectionMask::roots(parquet_schema, roots.map(|(index, _)| index));
-    let levels = parquet_to_arrow_field_levels(parquet_schema, mask, None)?;
-    let member = CheckedMember {
-        bytes: Arc::new(bytes),
-        metadata: Arc::clone(metadata.metadata()),
-    };
-    let batch_rows = rows.clamp(1, BATCH_ROWS) as usize;
-    let reader =
-        ParquetRecordBatchReader::try_new_with_row_groups(&levels, &member, batch_rows, None)?;
-    let schema = reader.schema();
-    let mut batches = Vec::new();
-    let mut decoded_bytes = 0u64;
-    for batch in reader {
-        let batch = batch?;
-        decoded_bytes += batch.get_array_memory_size() as u64;
-        if decoded_bytes > DECODED_LIMIT {
-            let what = "the decoded size in bytes";
-            return Err(Refused::TooLarge(what, decoded_bytes, DECODED_LIMIT).into());
-        }
-        batches.push(batch);
-    }
-    Ok((schema, batches))
-}
-
-fn load_metadata(bytes: &Bytes) -> Result<ArrowReaderMetadata, parquet::errors::ParquetError> {
-    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    ArrowReaderMetadata::load(bytes, options)
 }
 
 /// The rows that the footer of a Parquet file says; `None` if it is not readable.

@@ -19,6 +19,7 @@ use crate::{
     pack::{Column, Scratch},
     schema::Table,
 };
+pub(crate) use number::Number;
 pub use order::Order;
 pub use words::EnumColumn;
 pub(crate) use words::{EnumStore, EnumView, enum_type, words};

@@ -17,6 +17,9 @@ pub trait Number: Copy + Default {
     type Word: Word;
     #[doc(hidden)]
     fn word(self) -> Self::Word;
+    /// The number whose word these bits are; what is beyond its own width is dropped.
+    #[doc(hidden)]
+    fn of_bits(bits: u64) -> Self;
 }
 
 /// Numbers: `u8` to `u64`, `i32` and `i64`.
@@ -126,6 +129,10 @@ macro_rules! number {
             #[inline]
             fn word(self) -> $word {
                 self as $word
+            }
+            #[inline]
+            fn of_bits(bits: u64) -> Self {
+                bits as $rust
             }
         }
 

@@ -1,4 +1,5 @@
-//! What stores collect and is packed here comes back from the Parquet library's own reader and views.
+//! What stores collect and is packed here comes back from the Parquet library's own reader and views,
+//! and from what unpacks it here.
 
 use std::fmt::Debug;
 
@@ -16,6 +17,7 @@ use super::*;
 use crate::{
     column::{Order, Store, Value, View},
     schema::FileKind,
+    unpack,
 };
 
 const ENCODINGS: [TableEncoding; 4] = [
@@ -51,10 +53,16 @@ fn pack<T: Value>(
 
 /// The column of such a file, as the type that a view expects.
 fn unpack<T: Value>(bytes: Bytes) -> Option<ArrayRef> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).unwrap();
     let mut reader = reader.with_batch_size(1 << 20).build().unwrap();
     let batch = reader.next()?.unwrap();
     assert!(reader.next().is_none());
+    let here = unpack::columns(bytes, |_| true).unwrap();
+    assert_eq!(here.num_rows(), batch.num_rows());
+    match here.column_by_name("x") {
+        Some(column) => assert_eq!(column, batch.column(0)),
+        None => assert_eq!(batch.column(0).null_count(), batch.num_rows()),
+    }
     let wanted = match T::data_type() {
         arrow::datatypes::DataType::Dictionary(_, value) => *value,
         other => other,
@@ -142,6 +150,16 @@ fn dictionaries_of_every_width_and_runs_of_every_length_come_back() {
             values.extend(std::iter::repeat_n(0, run));
         }
         assert_comes_back(&values);
+    }
+}
+
+#[test]
+fn numbers_are_unpacked_here_too() {
+    for encoding in ENCODINGS {
+        let mut numbers = <Option<u64> as Value>::Store::default();
+        noise(70_000, 14).for_each(|value| numbers.push((value % 3 > 0).then_some(value)));
+        let bytes = pack::<Option<u64>>(&numbers, &Order::AsIs, &mut Packer::new(), encoding);
+        assert!(unpack::is_all_read_here(bytes.unwrap()), "{encoding:?}");
     }
 }
 

@@ -8,6 +8,7 @@
 
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
+use super::input::Input;
 use crate::segment::{DICTIONARY_LIMIT, ROWS_LIMIT, UNPACKED_LIMIT, VALUES_LIMIT};
 
 /// Why a member's pages are refused.
@@ -129,7 +130,7 @@ struct Page {
 impl Page {
     /// The page whose header begins `bytes`, and the header's length.
     fn read(bytes: &[u8]) -> Option<(Self, usize)> {
-        let mut thrift = Thrift(bytes);
+        let mut thrift = Thrift(Input(bytes));
         let mut page = Page::default();
         let mut field = 0;
         while let Some(kind) = thrift.field(&mut field)? {
@@ -142,7 +143,7 @@ impl Page {
                 _ => thrift.skip(kind, SKIP_DEPTH)?,
             }
         }
-        Some((page, bytes.len() - thrift.0.len()))
+        Some((page, bytes.len() - thrift.0.0.len()))
     }
 }
 
@@ -160,36 +161,18 @@ const STRUCT: u8 = 12;
 /// Statistics are nested three deep; more is not a page header.
 const SKIP_DEPTH: u8 = 8;
 
-struct Thrift<'a>(&'a [u8]);
+struct Thrift<'a>(Input<'a>);
 
 impl Thrift<'_> {
-    fn byte(&mut self) -> Option<u8> {
-        let (&byte, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(byte)
-    }
-
-    fn varint(&mut self) -> Option<u64> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-        None
-    }
-
     /// A number that must not be negative.
     fn number(&mut self) -> Option<u64> {
-        let zigzag = self.varint()?;
+        let zigzag = self.0.varint()?;
         (zigzag & 1 == 0).then_some(zigzag >> 1)
     }
 
     /// The next field's type, or `Some(None)` at the end of the struct.
     fn field(&mut self, id: &mut u64) -> Option<Option<u8>> {
-        let header = self.byte()?;
+        let header = self.0.byte()?;
         if header == 0 {
             return Some(None);
         }
@@ -218,17 +201,17 @@ impl Thrift<'_> {
             TRUE | FALSE => {}
             I8 => self.skip_bytes(1)?,
             I16 | I32 | I64 => {
-                self.varint()?;
+                self.0.varint()?;
             }
             DOUBLE => self.skip_bytes(8)?,
             BINARY => {
-                let len = usize::try_from(self.varint()?).ok()?;
+                let len = usize::try_from(self.0.varint()?).ok()?;
                 self.skip_bytes(len)?;
             }
             LIST | SET => {
-                let header = self.byte()?;
+                let header = self.0.byte()?;
                 let len = match header >> 4 {
-                    15 => self.varint()?,
+                    15 => self.0.varint()?,
                     len => len.into(),
                 };
                 for _ in 0..len {
@@ -251,8 +234,7 @@ impl Thrift<'_> {
     }
 
     fn skip_bytes(&mut self, len: usize) -> Option<()> {
-        self.0 = self.0.get(len..)?;
-        Some(())
+        self.0.take(len).map(drop)
     }
 }
 

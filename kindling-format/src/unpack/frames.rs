@@ -1,4 +1,4 @@
-//! Unpacking pages: the Parquet reader, with one zstd context a thread.
+//! The pages of a member, unpacked with one zstd context a thread.
 //!
 //! The Parquet reader makes two contexts for every column of every member, and each asks the CPU for
 //! its features. In a virtual machine each question is an exit to the hypervisor: a sixth of all
@@ -7,54 +7,90 @@
 
 use std::{cell::RefCell, ops::Range, sync::Arc};
 
+use arrow::datatypes::Fields;
 use bytes::Bytes;
 use parquet::{
-    arrow::arrow_reader::RowGroups,
+    arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowGroups},
     basic::Compression,
     column::page::{Page, PageIterator, PageMetadata, PageReader},
-    errors::{ParquetError, Result},
+    errors::Result,
     file::{
         metadata::{ParquetMetaData, RowGroupMetaData},
         serialized_reader::SerializedPageReader,
     },
+    schema::types::SchemaDescriptor,
 };
 use zstd::{bulk::Decompressor, zstd_safe};
+
+use super::{
+    damage,
+    headers::{self, Refused},
+};
 
 thread_local! {
     static CONTEXT: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
+/// The footer of a Parquet file, with the Arrow types that follow from it alone.
+pub(crate) fn load_metadata(bytes: &Bytes) -> Result<ArrowReaderMetadata> {
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    ArrowReaderMetadata::load(bytes, options)
+}
+
 /// A member whose pages were checked.
-pub(crate) struct CheckedMember {
-    pub(crate) bytes: Arc<Bytes>,
-    pub(crate) metadata: Arc<ParquetMetaData>,
+pub(super) struct CheckedMember {
+    bytes: Arc<Bytes>,
+    footer: ArrowReaderMetadata,
+    rows: usize,
+}
+
+impl CheckedMember {
+    /// # Errors
+    /// What is wrong with the footer or a page's header, or which limit they are beyond.
+    pub(super) fn open(bytes: Bytes) -> std::result::Result<Self, Refused> {
+        let footer = load_metadata(&bytes)?;
+        let rows = headers::check(&bytes, footer.metadata())?;
+        Ok(Self {
+            bytes: Arc::new(bytes),
+            footer,
+            rows: rows as usize,
+        })
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The columns, and the Arrow types that they have.
+    pub(super) fn fields(&self) -> &Fields {
+        self.footer.schema().fields()
+    }
+
+    pub(super) fn schema(&self) -> &SchemaDescriptor {
+        self.footer.parquet_schema()
+    }
 }
 
 impl RowGroups for CheckedMember {
     fn num_rows(&self) -> usize {
-        let rows = self
-            .metadata
-            .row_groups()
-            .iter()
-            .map(|group| group.num_rows());
-        usize::try_from(rows.sum::<i64>()).unwrap_or(0)
+        self.rows
     }
 
     fn column_chunks(&self, column: usize) -> Result<Box<dyn PageIterator>> {
         Ok(Box::new(Chunks {
             bytes: Arc::clone(&self.bytes),
-            metadata: Arc::clone(&self.metadata),
+            metadata: Arc::clone(self.footer.metadata()),
             column,
-            groups: 0..self.metadata.num_row_groups(),
+            groups: 0..self.footer.metadata().num_row_groups(),
         }))
     }
 
     fn row_groups(&self) -> Box<dyn Iterator<Item = &RowGroupMetaData> + '_> {
-        Box::new(self.metadata.row_groups().iter())
+        Box::new(self.footer.metadata().row_groups().iter())
     }
 
     fn metadata(&self) -> &ParquetMetaData {
-        &self.metadata
+        self.footer.metadata()
     }
 }
 
@@ -158,10 +194,6 @@ fn decompress(packed: &[u8], unpacked: &mut Vec<u8>) -> Result<()> {
         context.decompress_to_buffer(packed, &mut out)?;
         Ok(())
     })
-}
-
-fn damage(what: &str) -> ParquetError {
-    ParquetError::General(format!("a page is inconsistent: {what}"))
 }
 
 impl Iterator for UnpackedPages {
