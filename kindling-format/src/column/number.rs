@@ -9,7 +9,7 @@ use arrow::{
 };
 
 use super::{Order, Store, Value, View};
-use crate::pack::{Bits, Column, Scratch, Word};
+use crate::pack::{Column, Scratch, Word};
 
 /// A number of a column, and the width that Parquet has for it.
 pub trait Number: Copy + Default {
@@ -98,17 +98,22 @@ impl<T: Number> Store<Option<T>> for OptionalNumberStore<T> {
         }
         words.clear();
         words.resize(self.rows, T::default().word());
-        let mut bits = Bits::new(bits);
+        bits.clear();
         // Each row is put where the next valid one belongs, which needs no branch to be guessed.
         let mut len = 0;
-        order.each(self.rows, |row| {
-            let valid = self.valid[row];
-            bits.push(valid);
-            words[len] = self.values[row].word();
-            len += usize::from(valid);
+        order.some(self.rows, |rows| {
+            let mut valid_rows = 0u64;
+            for (place, &row) in rows.iter().enumerate() {
+                let row = row as usize;
+                let valid = self.valid[row];
+                valid_rows |= u64::from(valid) << place;
+                words[len] = self.values[row].word();
+                len += usize::from(valid);
+            }
+            bits.extend_from_slice(&valid_rows.to_le_bytes()[..rows.len().div_ceil(8)]);
         });
         words.truncate(len);
-        Column::new(self.rows, bits.finish(), T::Word::values(words))
+        Column::new(self.rows, bits, T::Word::values(words))
     }
 
     fn clear(&mut self) {

@@ -42,6 +42,25 @@ impl Order {
         }
     }
 
+    /// Calls `each` with the numbers of `count` rows in this order, of 64 at a time: what is called for each
+    /// row by itself is not inlined.
+    pub(super) fn some(&self, count: usize, mut each: impl FnMut(&[u32])) {
+        const AT_ONCE: usize = 64;
+        match self {
+            Order::AsIs => {
+                let mut rows = [0; AT_ONCE];
+                for start in (0..count).step_by(AT_ONCE) {
+                    let rows = &mut rows[..AT_ONCE.min(count - start)];
+                    (start as u32..)
+                        .zip(&mut *rows)
+                        .for_each(|(number, row)| *row = number);
+                    each(rows);
+                }
+            }
+            Order::By(rows) => rows.chunks(AT_ONCE).for_each(each),
+        }
+    }
+
     /// Calls `each` with the numbers of `count` rows in this order.
     pub(super) fn each(&self, count: usize, mut each: impl FnMut(usize)) {
         match self {
