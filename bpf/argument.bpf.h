@@ -97,6 +97,46 @@ static __always_inline bool has_message_name(struct syscall_exit *exit, u16 nr)
 	return (transfer == KD_RECVMSG || transfer == KD_RECVMMSG) && exit->ret > 0;
 }
 
+/* Whether a slot is of the open file that its descriptor refers to now. It is of its thread alone: another one
+ * may have closed the file, and the kernel have used the address again. A socket has an inode of its own;
+ * what is anonymous shares one. */
+static __always_inline bool is_slot_of(const struct file_slot *slot, u64 file)
+{
+	struct file_state *state;
+
+	if (!file || slot->file != file)
+		return false;
+	if ((slot->mode & S_IFMT) == S_IFSOCK) {
+		struct inode *inode = LOAD(struct file, file, f_inode);
+
+		return slot->inode == LOAD(struct inode, inode, i_ino);
+	}
+	state = bpf_map_lookup_elem(&files, &file);
+	return state && slot->id == state->id;
+}
+
+/* The mark that an epoll keeps of a descriptor, if the kernel can be looked into cheaply; of a file that several
+ * epolls watch, or one by several descriptors, only the newest is found. */
+static __always_inline bool kept_mark(struct file *epoll, struct file *watched, s32 fd, u64 *mark)
+{
+	struct hlist_head *items;
+	struct hlist_node *newest;
+	void *item;
+
+	if (!bpf_ksym_exists(bpf_rdonly_cast) || !bpf_core_type_exists(struct epitem) || !epoll)
+		return false;
+	items = LOAD(struct file, watched, f_ep);
+	newest = items ? LOAD(struct hlist_head, items, first) : NULL;
+	if (!newest)
+		return false;
+	item = (void *)newest - bpf_core_field_offset(struct epitem, fllink);
+	if (LOAD(struct epitem, item, ep) != LOAD(struct file, epoll, private_data) ||
+	    LOAD(struct epitem, item, ffd.fd) != fd)
+		return false;
+	*mark = LOAD(struct epitem, item, event.data);
+	return true;
+}
+
 /* Whether an epoll_ctl that adds or changes a descriptor says what its thread has not said before: some
  * programs take a connection out and add it again, with the same mark, for each request. */
 static __always_inline bool is_new_watch(struct thread_state *thread)
@@ -104,14 +144,12 @@ static __always_inline bool is_new_watch(struct thread_state *thread)
 	u32 fd = thread->args[2];
 	struct file_slot *slot = &thread->files[fd & (FILE_SLOTS - 1)];
 	u64 file = file_of_fd(bpf_get_current_task_btf(), fd);
-	struct file_state *state = bpf_map_lookup_elem(&files, &file);
 	u64 mark;
 
-	/* The slot is of this thread alone: another one may have closed its file, and the kernel have
-	 * used the address again. */
-	if (!state || slot->file != file || slot->id != state->id)
+	if (!is_slot_of(slot, file))
 		return true;
-	if (bpf_probe_read_user(&mark, sizeof(mark), (void *)thread->args[3] + EPOLL_DATA_OFFSET))
+	if (!kept_mark((struct file *)thread->file, (struct file *)file, fd, &mark) &&
+	    bpf_probe_read_user(&mark, sizeof(mark), (void *)thread->args[3] + EPOLL_DATA_OFFSET))
 		return true;
 	/* Never 0, and other for another epoll. */
 	mark = ((mark ^ thread->args[0] << 48) * 0x9e3779b97f4a7c15ULL) | 1;

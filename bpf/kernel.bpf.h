@@ -126,6 +126,14 @@ typedef struct {
 	long counter;
 } atomic_long_t;
 
+struct hlist_node {
+	struct hlist_node *next;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
 /* file_ref_t replaced the plain f_count in Linux 6.13 (90ee6ed776c0); it counts from 0. */
 typedef struct {
 	atomic_long_t refcnt;
@@ -137,10 +145,29 @@ struct file {
 	struct inode *f_inode;
 	void *private_data;
 	file_ref_t f_ref;
+	struct hlist_head *f_ep;
 };
 
 struct file___before_6_13 {
 	atomic_long_t f_count;
+};
+
+struct eventpoll;
+
+struct epoll_filefd {
+	int fd;
+};
+
+struct epoll_event {
+	u64 data;
+};
+
+/* What an epoll keeps of a descriptor that it watches; in the list f_ep of the file. */
+struct epitem {
+	struct epoll_filefd ffd;
+	struct eventpoll *ep;
+	struct hlist_node fllink;
+	struct epoll_event event;
 };
 
 /* Any structure that begins with a number of 64 bits: what a lone address in memory is read as. */
