@@ -2,6 +2,7 @@
 //! that are written at once, or the memory of a flight recorder.
 
 use std::{
+    cell::Cell,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
@@ -25,6 +26,7 @@ use crate::{
     batch::Batch,
     flight::{DumpOrder, SliceStart},
     part_writer::NewPart,
+    scheduling::{self, Class},
 };
 
 /// Batches that may wait: enough for a slow disk's hiccup, little enough to bound the memory. When
@@ -32,11 +34,11 @@ use crate::{
 const QUEUE: usize = 3;
 /// Batches that may wait to be filled again: their memory is there, and the caches may know it.
 const SPARES: usize = 2;
-/// Below interactive programs, so that a busy host's own work comes first.
-const NICENESS: i32 = 10;
-/// While batches wait for room in the queue: on a host without an idle moment the encoder would come
-/// too late, and events that are lost are worse than time that is shared.
-const HURRIED_NICENESS: i32 = -5;
+/// While no batch was finished for a while, or batches wait for room in the queue: on a host without an idle
+/// moment the encoder would come too late, and events that are lost are worse than time that is shared.
+const HURRIED: Class = Class::Usual(-5);
+/// How long a batch may wait for an idle moment: what is not written yet is lost if the recorder is killed.
+const LATE_NS: i64 = 50_000_000;
 /// How often a sink that waits for something else than messages looks for it.
 const TEND: Duration = Duration::from_millis(20);
 
@@ -93,6 +95,10 @@ pub(crate) struct Encoder {
     /// Batches that were encoded.
     spares: Receiver<Box<Batch>>,
     shared: Arc<Shared>,
+    /// Messages that were handed over.
+    sent: Cell<u64>,
+    /// How many were done when that was last seen to change, and when.
+    progress: Cell<(u64, i64)>,
     thread: JoinHandle<Result<Box<dyn Sink>>>,
 }
 
@@ -102,6 +108,8 @@ struct Shared {
     written_bytes: AtomicU64,
     slice_bytes: AtomicU64,
     is_full: AtomicBool,
+    /// Messages that were dealt with.
+    done: AtomicU64,
     /// The thread's id; 0 until it runs.
     tid: AtomicI32,
     is_hurried: AtomicBool,
@@ -110,13 +118,13 @@ struct Shared {
 impl Shared {
     fn hurry(&self) {
         if !self.is_hurried.swap(true, Ordering::Relaxed) {
-            set_niceness(self.tid.load(Ordering::Relaxed), HURRIED_NICENESS);
+            scheduling::set(self.tid.load(Ordering::Relaxed), HURRIED);
         }
     }
 
     fn relax(&self) {
         if self.is_hurried.swap(false, Ordering::Relaxed) {
-            set_niceness(self.tid.load(Ordering::Relaxed), NICENESS);
+            scheduling::set(self.tid.load(Ordering::Relaxed), Class::Idle);
         }
     }
 
@@ -126,12 +134,6 @@ impl Shared {
         self.slice_bytes.store(slice, Ordering::Relaxed);
         self.is_full.store(sink.is_full(), Ordering::Relaxed);
     }
-}
-
-/// Threads have a niceness of their own; not being allowed to change it is no failure.
-fn set_niceness(tid: i32, niceness: i32) {
-    let tid = rustix::process::Pid::from_raw(tid);
-    let _ = rustix::process::setpriority_process(tid, niceness);
 }
 
 /// What was written.
@@ -151,9 +153,9 @@ impl Encoder {
         let (emptied, spares) = sync_channel(SPARES);
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::spawn(move || {
-            let tid = rustix::thread::gettid().as_raw_nonzero().get();
+            let tid = scheduling::own_tid();
             of_thread.tid.store(tid, Ordering::Relaxed);
-            set_niceness(tid, NICENESS);
+            scheduling::set(tid, Class::Idle);
             while let Some(message) = next(&waiting, &mut *sink, &of_thread)? {
                 match message {
                     Message::Batch(mut batch) => {
@@ -165,6 +167,7 @@ impl Encoder {
                 }
                 sink.tend()?;
                 of_thread.tell(&*sink);
+                of_thread.done.fetch_add(1, Ordering::Relaxed);
                 if sink.is_full() {
                     break;
                 }
@@ -175,6 +178,8 @@ impl Encoder {
             messages: Some(messages),
             spares,
             shared,
+            sent: Cell::default(),
+            progress: Cell::default(),
             thread,
         }
     }
@@ -198,6 +203,7 @@ impl Encoder {
         let Some(messages) = &self.messages else {
             return false;
         };
+        self.sent.set(self.sent.get() + 1);
         match messages.try_send(message) {
             Ok(()) => true,
             Err(TrySendError::Full(message)) => {
@@ -205,6 +211,17 @@ impl Encoder {
                 messages.send(message).is_ok()
             }
             Err(TrySendError::Disconnected(_)) => false,
+        }
+    }
+
+    /// Has it make haste if what it was given waits for long already.
+    pub(crate) fn look(&self, now_ns: i64) {
+        let done = self.shared.done.load(Ordering::Relaxed);
+        let (done_before, since_ns) = self.progress.get();
+        if done == self.sent.get() || done != done_before {
+            self.progress.set((done, now_ns));
+        } else if now_ns - since_ns > LATE_NS {
+            self.shared.hurry();
         }
     }
 
@@ -229,6 +246,7 @@ impl Encoder {
     /// What went wrong while writing, now or earlier.
     pub(crate) fn finish(mut self, summary: Summary) -> Result<Written> {
         self.messages = None;
+        self.shared.hurry();
         let sink = self
             .thread
             .join()

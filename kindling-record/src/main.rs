@@ -36,6 +36,7 @@ mod privileges;
 mod probes;
 mod raw;
 mod redact;
+mod scheduling;
 mod session;
 mod skeleton;
 mod sources;

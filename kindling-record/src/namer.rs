@@ -6,7 +6,12 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use anyhow::{Result, anyhow};
 use kindling_format::{EncodedMember, FormatError};
 
-use crate::{batch::Code, symbols::Symbols, unwind_rules::UnwindRules};
+use crate::{
+    batch::Code,
+    scheduling::{self, Class},
+    symbols::Symbols,
+    unwind_rules::UnwindRules,
+};
 
 /// What becomes of code that later rows may refer to again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +48,7 @@ impl Namer {
         let (work, waiting) = channel();
         let (done, named) = channel();
         std::thread::spawn(move || {
+            scheduling::set(scheduling::own_tid(), Class::Batch);
             let mut symbols = Symbols::new(keep, rules);
             for work in waiting {
                 let (rows, is_repeat) = match work {

@@ -22,6 +22,7 @@ use crate::{
     cost,
     encoder::{Order, Sink, Written, encode},
     namer::{Keep, Namer},
+    scheduling::{self, Class},
     unwind_rules::UnwindRules,
 };
 
@@ -187,6 +188,7 @@ impl Memory {
         let (reports, written) = (self.reports.clone(), Arc::clone(&self.written_bytes));
         self.writers.retain(|writer| !writer.is_finished());
         self.writers.push(std::thread::spawn(move || {
+            scheduling::set(scheduling::own_tid(), Class::Batch);
             let report = snapshot.write();
             written.fetch_add(report.size_bytes(), Ordering::Relaxed);
             // The session may have ended meanwhile.

@@ -32,6 +32,7 @@ use crate::{
     mappings::TargetMappings,
     parts::PartPlan,
     probes::Probes,
+    scheduling::{self, Class},
     tls::TlsProbes,
 };
 
@@ -115,6 +116,8 @@ impl Session<'_, '_> {
                 return Err(error);
             }
         };
+        // The command is a process of its own by now.
+        scheduling::set(scheduling::own_tid(), Class::Batch);
         let reason = loop {
             let busy = self.round();
             self.probes.find_joined()?;
@@ -156,6 +159,7 @@ impl Session<'_, '_> {
     /// Does what is due by the clock; `false` if the capture cannot be written any more.
     fn keep_up(&mut self) -> Result<bool> {
         let now = clocks::monotonic_ns();
+        self.encoder.look(now);
         self.account.sample_bpf(now, &mut self.probes);
         if self.shedder.is_due(now) {
             self.shed(now);
