@@ -24,9 +24,14 @@ static __always_inline void *ring_of(u32 cpu)
 	return bpf_map_lookup_elem(&rings, &ring);
 }
 
+static __always_inline void count_all_lost(u32 cpu, u8 kind, u64 count)
+{
+	__sync_fetch_and_add(&lost[cpu & (KD_MAX_CPUS - 1)][kind & 15], count);
+}
+
 static __always_inline void count_lost(u32 cpu, u8 kind)
 {
-	__sync_fetch_and_add(&lost[cpu & (KD_MAX_CPUS - 1)][kind & 15], 1);
+	count_all_lost(cpu, kind, 1);
 }
 
 /* Whether a class of records is left out; then this one is counted. */

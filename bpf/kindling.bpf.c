@@ -24,6 +24,7 @@
 #include "payload.bpf.h"
 #include "tls.bpf.h"
 #include "argument.bpf.h"
+#include "outbox.bpf.h"
 #include "syscall.bpf.h"
 #include "cgroup.bpf.h"
 #include "task.bpf.h"
@@ -42,6 +43,8 @@
 struct kd_records {
 	struct kd_head head;
 	struct kd_syscall syscall;
+	struct kd_calls calls;
+	struct kd_call call;
 	struct kd_switch switched;
 	struct kd_wakeup wakeup;
 	struct kd_sample sample;

@@ -58,8 +58,9 @@ struct kd_head {
 	u8 flags; /* by kind */
 };
 
-/* KD_STILL_OPEN: it goes on, and was looked at; it is sent again when it returns. */
-enum { KD_NEVER_RETURNED = 1, KD_STILL_OPEN = 2 };
+/* KD_STILL_OPEN: it goes on, and was looked at; it is sent again when it returns. KD_SEVERAL: it is a struct
+ * kd_calls. */
+enum { KD_NEVER_RETURNED = 1, KD_STILL_OPEN = 2, KD_SEVERAL = 4 };
 
 /* Followed by `args` argument values, u64 each. head.ts is when it was entered. */
 struct kd_syscall {
@@ -71,6 +72,28 @@ struct kd_syscall {
 	s64 ret;
 	u32 file; /* 0: it has no file */
 	u32 pad;
+};
+
+/* The most syscalls of one record. */
+#define KD_CALLS 16
+
+/* Finished syscalls of one thread on one CPU, one after the other. Followed by `count` struct kd_call in `words`
+ * words of 64 bits. head.ts is that of the first. */
+struct kd_calls {
+	struct kd_head head;
+	u32 pid;
+	u16 count;
+	u16 words;
+};
+
+/* Followed by `args` argument values, u64 each. */
+struct kd_call {
+	u64 ts; /* of entry */
+	u64 dur;
+	s64 ret;
+	u32 file; /* 0: it has no file */
+	u16 nr;
+	u16 args;
 };
 
 enum { KD_PREEMPTED = 1 };

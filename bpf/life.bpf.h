@@ -111,6 +111,7 @@ int MEASURED_PROG(sched_process_exit, struct task_struct *task)
 
 	if (!state || !state->target)
 		return 0;
+	empty_own_outbox();
 	emit_open_syscall(task, state, bpf_get_smp_processor_id(), 0);
 	close_files_at_exit(task);
 	emit_task(task, KD_TASK_EXIT, true);

@@ -30,6 +30,8 @@ const volatile u16 cfg_ring_of_cpu[KD_MAX_CPUS] = {};
 
 /* When recording began; the time of syscalls that were entered before. */
 u64 started_ts = 0;
+/* The time, as user space told it when it last looked at the rings: for what is not to be told too often. */
+u64 recent_ts = 0;
 /* What the iterator over tasks is to do. */
 enum { PHASE_FIND = 0, PHASE_END = 1, PHASE_LOOK = 2, PHASE_DUMP = 3 };
 u32 iter_phase = PHASE_FIND;
@@ -199,7 +201,7 @@ struct {
 /* TCP sockets of the target by struct sock *. */
 struct socket_state {
 	u64 cookie; /* tells an address that was reused */
-	u64 told_ts; /* when the socket's measurements were last sent */
+	u64 told_ts; /* recent_ts when the socket's measurements were last sent */
 	u32 file;
 	u32 pad;
 };
@@ -252,6 +254,33 @@ struct {
 	__type(key, u64);
 	__type(value, struct block_request);
 } block_requests SEC(".maps");
+
+/* Syscalls that have finished on a CPU and wait to be sent together: a place in the ring costs as much as the
+ * rest of a syscall's record. All are of one thread. */
+#define OUTBOX_WORDS 128
+#define CALL_WORDS (sizeof(struct kd_call) / sizeof(u64))
+
+struct outbox {
+	struct kd_calls record;
+	/* The last one begins within OUTBOX_WORDS. */
+	u64 words[OUTBOX_WORDS + CALL_WORDS + 6];
+	u32 busy; /* it is being filled */
+	u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct outbox);
+} outboxes SEC(".maps");
+
+/* What user space sees of them, to know which have to be emptied for their CPU: a cache line for each. */
+struct outbox_look {
+	u64 waiting;
+	u64 sent;
+	u64 pad[6];
+} outbox_looks[KD_MAX_CPUS] = {};
 
 /* Stacks that were sent already, by hash. */
 struct {

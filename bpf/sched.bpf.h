@@ -54,6 +54,8 @@ int MEASURED_PROG(sched_switch, bool preempt, struct task_struct *prev, struct t
 		in_interrupt[cpu] = 0;
 	if (!left_is_target && !came_is_target)
 		return 0;
+	if (left_is_target)
+		empty_own_outbox();
 	if (left_is_target && !preempt && prev_state)
 		left->blocked = 1;
 	if (is_shed(SHED_SWITCHES, KD_SWITCH))

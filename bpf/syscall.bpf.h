@@ -1,43 +1,31 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Syscalls: entry and exit paired in the thread's state, one record at exit. */
+/* Syscalls: entry and exit paired in the thread's state, told at exit. */
 #ifndef KINDLING_SYSCALL_BPF_H
 #define KINDLING_SYSCALL_BPF_H
 
-/* Records come in three sizes: a reservation's size must be a constant. */
-#define EMIT_SYSCALL(count)                                                                        \
-	do {                                                                                       \
-		u64 *args;                                                                         \
-		record = RESERVE(ring, struct kd_syscall,                                          \
-				 sizeof(struct kd_syscall) + (count) * sizeof(u64), exit->ts,      \
-				 exit->tid, exit->cpu, KD_SYSCALL, flags);                         \
-		if (!record)                                                                       \
-			return;                                                                    \
-		args = (u64 *)(record + 1);                                                        \
-		for (int i = 0; i < (count); i++)                                                  \
-			args[i] = thread->args[i];                                                 \
-	} while (0)
-
+/* Sends a syscall by itself: one that has not finished, above all. */
 static __always_inline void emit_syscall(struct syscall_exit *exit, u8 flags)
 {
 	struct thread_state *thread = exit->thread;
 	u16 nr = thread->nr & (KD_SYSCALLS - 1);
-	u8 args = cfg_syscalls[nr].args;
 	void *ring = ring_of(exit->cpu);
 	struct kd_syscall *record;
+	u64 *args;
 
 	if (!ring) {
 		count_lost(exit->cpu, KD_SYSCALL);
 		return;
 	}
-	if (args <= 1)
-		EMIT_SYSCALL(1);
-	else if (args <= 3)
-		EMIT_SYSCALL(3);
-	else
-		EMIT_SYSCALL(6);
+	record = RESERVE(ring, struct kd_syscall, sizeof(*record) + 6 * sizeof(u64), exit->ts,
+			 exit->tid, exit->cpu, KD_SYSCALL, flags);
+	if (!record)
+		return;
+	args = (u64 *)(record + 1);
+	for (int i = 0; i < 6; i++)
+		args[i] = thread->args[i];
 	record->pid = exit->pid;
 	record->nr = nr;
-	record->args = args;
+	record->args = cfg_syscalls[nr].args;
 	record->dur = exit->dur;
 	record->ret = exit->ret;
 	record->file = thread->file_id;
@@ -120,6 +108,8 @@ int MEASURED_PROG(sys_enter, struct pt_regs *regs, long nr)
 				note_tls_socket(thread, slot, nr);
 			}
 			if (flags & KD_CLOSES && is_last_reference((struct file *)file)) {
+				/* What was done with it comes before its end. */
+				empty_own_outbox();
 				describe_file(file, thread->file_id, fd, KD_FILE_CLOSED,
 					      SCRATCH_TASK);
 				bpf_map_delete_elem(&files, &file);
@@ -153,7 +143,8 @@ int MEASURED_PROG(sys_exit, struct pt_regs *regs, long ret)
 	thread->enter_ts = 0;
 	nr = thread->nr & (KD_SYSCALLS - 1);
 	follow_files(&exit, task, nr);
-	emit_syscall(&exit, 0);
+	if (!put_call(&exit, nr, cfg_syscalls[nr].args))
+		emit_syscall(&exit, 0);
 	emit_args(&exit, nr);
 	if (cfg_payloads)
 		emit_transfer(&exit, nr);

@@ -19,7 +19,9 @@ const SEGMENT_ROWS: usize = 65_536;
 /// or when it is made of so many bytes: payloads can be long, and memory is to be bounded.
 const SEGMENT_BYTES: u64 = 16 << 20;
 /// Records that are taken from the rings before the clock, and the batch, are looked at.
-pub(crate) const ROUND: usize = 8_192;
+pub(crate) const ROUND: usize = 512;
+/// What a round's records can be in rows: `KD_CALLS` in `kindling.h` are in one at most.
+const ROUND_ROWS: usize = ROUND * 16;
 
 /// A stack as it was taken: addresses of one process at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +91,7 @@ impl Batch {
     /// Whether it is time to write it: another round of records may be too many. Columns keep their memory,
     /// and would keep twice as much for one row beyond a power of two.
     pub(crate) fn is_full(&self) -> bool {
-        self.longest() + ROUND > SEGMENT_ROWS || self.record_bytes >= SEGMENT_BYTES
+        self.longest() + ROUND_ROWS > SEGMENT_ROWS || self.record_bytes >= SEGMENT_BYTES
     }
 
     /// The rows of the fullest table.

@@ -25,6 +25,7 @@ use crate::{
 
 const NEVER_RETURNED: u8 = 1;
 const STILL_OPEN: u8 = 2;
+const SEVERAL: u8 = 4;
 const PREEMPTED: u8 = 1;
 const WAKEUP_IRQ: u8 = 1;
 const WAKEUP_NEW: u8 = 2;
@@ -150,15 +151,15 @@ impl Drain {
     }
 
     fn syscall(&mut self, bytes: &[u8]) -> Option<()> {
-        let record = Record::<layout::kd_syscall>::split(bytes)?;
-        let flags: u8 = get!(record, kd_syscall, head.flags);
-        let returned = flags & NEVER_RETURNED == 0;
-        let mut args = [None; 6];
-        let count = usize::from(get!(record, kd_syscall, args));
-        for (arg, value) in args.iter_mut().zip(numbers(record.rest).take(count)) {
-            *arg = Some(value);
+        let record = Record::<layout::kd_head>::split(bytes)?;
+        let flags: u8 = get!(record, kd_head, flags);
+        if flags & SEVERAL != 0 {
+            return self.syscalls(bytes);
         }
-        let [arg0, arg1, arg2, arg3, arg4, arg5] = args;
+        let record = Record::<layout::kd_syscall>::split(bytes)?;
+        let returned = flags & NEVER_RETURNED == 0;
+        let count = usize::from(get!(record, kd_syscall, args));
+        let [arg0, arg1, arg2, arg3, arg4, arg5] = arguments(numbers(record.rest), count);
         let row = Syscall {
             ts: get!(record, kd_syscall, head.ts) as i64,
             dur: returned.then(|| get!(record, kd_syscall, dur) as i64),
@@ -176,10 +177,54 @@ impl Drain {
             file: id(get!(record, kd_syscall, file)),
             stack: None,
         };
-        if flags & STILL_OPEN != 0 {
-            self.open_calls.push(row);
-            return Some(());
+        match flags & STILL_OPEN {
+            0 => self.push_syscall(row),
+            _ => self.open_calls.push(row),
         }
+        Some(())
+    }
+
+    /// Finished syscalls of one thread.
+    fn syscalls(&mut self, bytes: &[u8]) -> Option<()> {
+        let record = Record::<layout::kd_calls>::split(bytes)?;
+        let (pid, tid) = (
+            get!(record, kd_calls, pid),
+            get!(record, kd_calls, head.tid),
+        );
+        let cpu = get!(record, kd_calls, head.cpu);
+        let mut rest = record.rest;
+        for _ in 0..get!(record, kd_calls, count) {
+            let call = Record::<layout::kd_call>::split(rest)?;
+            let count = usize::from(get!(call, kd_call, args));
+            let (args, behind) = call.rest.split_at_checked(count * size_of::<u64>())?;
+            rest = behind;
+            let [arg0, arg1, arg2, arg3, arg4, arg5] = arguments(numbers(args), count);
+            self.push_syscall(Syscall {
+                ts: get!(call, kd_call, ts) as i64,
+                dur: Some(get!(call, kd_call, dur) as i64),
+                pid,
+                tid,
+                cpu,
+                nr: syscall_number(get!(call, kd_call, nr)),
+                arg0,
+                arg1,
+                arg2,
+                arg3,
+                arg4,
+                arg5,
+                ret: Some(get!(call, kd_call, ret)),
+                file: id(get!(call, kd_call, file)),
+                stack: None,
+            });
+            self.records += 1;
+        }
+        // One was counted for the record itself.
+        self.records -= 1;
+        Some(())
+    }
+
+    #[inline]
+    fn push_syscall(&mut self, row: Syscall) {
         // It came back while it was looked at.
         self.open_calls
             .retain(|open| (open.tid, open.ts) != (row.tid, row.ts));
@@ -188,7 +233,6 @@ impl Drain {
             watch.call(&row, &State { files, lives });
         }
         self.batch.syscalls.push(row);
-        Some(())
     }
 
     fn switch(&mut self, bytes: &[u8]) -> Option<()> {
@@ -494,6 +538,16 @@ impl Known for State<'_> {
 fn watch(config: &RecordConfig) -> Option<Watch> {
     let triggers = &config.flight.as_ref()?.triggers;
     (!triggers.is_empty()).then(|| Watch::new(triggers))
+}
+
+/// The first `count` of some values; no syscall has more than six.
+#[inline(always)]
+fn arguments(values: impl Iterator<Item = u64>, count: usize) -> [Option<u64>; 6] {
+    let mut args = [None; 6];
+    for (arg, value) in args.iter_mut().zip(values.take(count)) {
+        *arg = Some(value);
+    }
+    args
 }
 
 fn id(number: u32) -> Option<u32> {

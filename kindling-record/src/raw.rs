@@ -173,6 +173,8 @@ mod tests {
     fn the_records_have_the_sizes_that_the_kernel_side_reserves() {
         assert_eq!(size_of::<layout::kd_head>(), 16);
         assert_eq!(size_of::<layout::kd_syscall>(), 48);
+        assert_eq!(size_of::<layout::kd_calls>(), 24);
+        assert_eq!(size_of::<layout::kd_call>(), 32);
         assert_eq!(size_of::<layout::kd_switch>(), 40);
         assert_eq!(size_of::<layout::kd_wakeup>(), 24);
         assert_eq!(size_of::<layout::kd_sample>(), 56 + 127 * 8);

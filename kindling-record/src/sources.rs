@@ -18,6 +18,9 @@ pub(crate) struct SourceSpec {
     pub(crate) optional: bool,
 }
 
+/// The program that user space runs on a CPU, and that is attached to nothing.
+pub(crate) const SEND_OUTBOX: &str = "send_outbox";
+
 /// All sources that are BPF programs, in the order in which they are attached: lives first, so that
 /// no thread is born unseen, samples last, so that they do not see the others being attached.
 pub(crate) const PROGRAMS: [SourceSpec; 15] = [
@@ -49,7 +52,7 @@ pub(crate) const PROGRAMS: [SourceSpec; 15] = [
     },
     SourceSpec {
         name: "syscalls",
-        forms: &[&["sys_enter", "sys_exit"]],
+        forms: &[&["sys_enter", "sys_exit", SEND_OUTBOX]],
         gives: "syscalls, files, payloads",
         required: false,
         optional: false,

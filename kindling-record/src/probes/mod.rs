@@ -1,6 +1,7 @@
 //! The BPF side: load and attach, source by source. Owns the skeleton.
 
 mod load;
+mod outbox;
 mod skipped;
 mod targets;
 
@@ -15,7 +16,7 @@ use crate::{
     cpus::Cpus,
     raw::Kind,
     skeleton::KindlingSkel,
-    sources::{self, Missing, PROGRAMS, SAMPLES, SourceSpec, TLS},
+    sources::{self, Missing, PROGRAMS, SAMPLES, SEND_OUTBOX, SourceSpec, TLS},
     tls_library::{self, TlsFunction},
     unwind_rules::UnwindRules,
 };
@@ -34,6 +35,7 @@ pub(crate) struct Probes<'obj> {
     last_lost: Vec<[u64; 16]>,
     last_shed: Vec<[u64; 16]>,
     skipped: Skipped,
+    outboxes: outbox::Seen,
     /// How many processes had joined the target when it was last looked at.
     joined: u64,
 }
@@ -92,6 +94,7 @@ impl<'obj> Probes<'obj> {
             samplers: Vec::new(),
             last_lost: vec![[0; 16]; cpus.highest + 1],
             last_shed: vec![[0; 16]; cpus.highest + 1],
+            outboxes: vec![0; cpus.highest + 1],
             joined: 0,
         };
         let mut attached: Attached = missing
@@ -121,7 +124,8 @@ impl<'obj> Probes<'obj> {
             return self.try_tls();
         }
         let mut links = Vec::new();
-        for name in source.programs(kernel) {
+        let programs = source.programs(kernel).iter();
+        for name in programs.filter(|name| **name != SEND_OUTBOX) {
             let link = attach_program(&self.skeleton, name)?;
             if *name == "iter_tasks" {
                 self.iterator = Some(link);
@@ -216,6 +220,14 @@ impl<'obj> Probes<'obj> {
         }
     }
 
+    /// Says what time it is, every few milliseconds: the programs then need no clock for what they tell from
+    /// time to time.
+    pub(crate) fn set_recent(&mut self, monotonic_ns: i64) {
+        if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
+            bss.recent_ts = monotonic_ns as u64;
+        }
+    }
+
     /// Begins or ends a sample of what the programs cost.
     pub(crate) fn measure(&mut self, is_on: bool) {
         if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
@@ -247,6 +259,7 @@ impl<'obj> Probes<'obj> {
     pub(crate) fn end(&mut self) -> Result<()> {
         self.links.clear();
         self.samplers.clear();
+        self.empty_outboxes();
         self.tell_end()
     }
 
@@ -316,6 +329,7 @@ fn try_source(source: &SourceSpec, config: &RecordConfig, host: Host<'_>) -> Res
         last_lost: Vec::new(),
         last_shed: Vec::new(),
         skipped: Skipped::default(),
+        outboxes: outbox::Seen::new(),
         joined: 0,
     };
     probes.attach_source(source, config, host)

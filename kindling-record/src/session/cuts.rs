@@ -79,8 +79,9 @@ impl Session<'_, '_> {
         self.cut_for_dump(end, None)
     }
 
-    /// Takes everything that waits in the rings now.
+    /// Takes everything that waits in the rings now, or on its way to them.
     fn drain_rings(&mut self) {
+        self.probes.empty_outboxes();
         let most = self.drain.borrow().bytes + self.ring_bytes * self.probes.rings.len() as u64;
         while self.rings.consume_raw_n(ROUND) > 0
             && self.cut_if_full()

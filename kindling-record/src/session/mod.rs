@@ -44,6 +44,8 @@ const BUSY_PART: u64 = 8;
 /// nothing.
 const QUIET: Duration = Duration::from_millis(5);
 const IDLE: Duration = Duration::from_millis(20);
+/// How long finished syscalls may wait for others of their thread.
+const OUTBOX_INTERVAL_NS: i64 = 20_000_000;
 /// How often the clocks are compared.
 const CLOCK_INTERVAL_NS: i64 = 60_000_000_000;
 
@@ -95,6 +97,7 @@ struct Session<'a, 'obj> {
     start: Moment,
     last_clock_ns: i64,
     last_cut_ns: i64,
+    last_outbox_ns: i64,
 }
 
 impl Session<'_, '_> {
@@ -159,6 +162,11 @@ impl Session<'_, '_> {
     /// Does what is due by the clock; `false` if the capture cannot be written any more.
     fn keep_up(&mut self) -> Result<bool> {
         let now = clocks::monotonic_ns();
+        self.probes.set_recent(now);
+        if now - self.last_outbox_ns >= OUTBOX_INTERVAL_NS {
+            self.probes.empty_old_outboxes();
+            self.last_outbox_ns = now;
+        }
         self.encoder.look(now);
         self.account.sample_bpf(now, &mut self.probes);
         if self.shedder.is_due(now) {

@@ -74,6 +74,7 @@ pub(crate) fn run(config: &RecordConfig, signals: &Signals) -> Result<Outcome> {
         start,
         last_clock_ns: start.monotonic_ns,
         last_cut_ns: start.monotonic_ns,
+        last_outbox_ns: start.monotonic_ns,
     };
     let missing = sources
         .into_iter()

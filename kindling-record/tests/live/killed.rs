@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use kindling_format::{Capture, Completion, FormatError, schema::Syscall};
+use kindling_format::{Capture, Completion, FormatError, schema::Syscall, syscalls::named};
 
-use crate::support::{needs, recorder};
+use crate::support::{Ongoing, needs, recorder};
 
 /// The interval that is asked for, and what a busy machine may add to it.
 const FLUSH: Duration = Duration::from_millis(100);
@@ -16,8 +16,8 @@ fn monotonic_ns() -> i64 {
     time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
 
-/// The time of the last syscall in an unfinished capture; `None` while it has none.
-fn last_syscall(path: &std::path::Path) -> Option<i64> {
+/// The syscalls of an unfinished capture; `None` while it is none yet.
+fn syscalls(path: &std::path::Path) -> Option<Vec<Syscall>> {
     let capture = match Capture::open(path) {
         Ok(capture) => capture,
         Err(FormatError::Io(_) | FormatError::NotACapture { .. }) => return None,
@@ -31,8 +31,41 @@ fn last_syscall(path: &std::path::Path) -> Option<i64> {
     let rows = segments
         .iter()
         .map(|&segment| capture.read::<Syscall>(segment).unwrap());
-    rows.filter_map(|rows| rows.iter().map(|row| row.ts).max())
-        .max()
+    Some(
+        rows.flat_map(|rows| rows.iter().collect::<Vec<_>>())
+            .collect(),
+    )
+}
+
+/// The time of the last one.
+fn last_syscall(path: &std::path::Path) -> Option<i64> {
+    syscalls(path)?.iter().map(|row| row.ts).max()
+}
+
+#[test]
+fn the_calls_of_a_thread_that_goes_on_computing_do_not_wait_for_its_next_ones() {
+    needs!("syscalls", "processes");
+    let Some(kill) = named(std::env::consts::ARCH, "kill") else {
+        return;
+    };
+    let script = "kill -0 $$; while :; do :; done";
+    let options = [
+        "--flush",
+        "100ms",
+        "--duration",
+        "20s",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ];
+    let mut recording = Ongoing::start(&options);
+    let is_there = |rows: Vec<Syscall>| rows.iter().any(|row| row.nr == kill.nr);
+    while !syscalls(&recording.path()).is_some_and(is_there) {
+        assert!(recording.is_running(), "the call came at the end only");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    recording.interrupt();
 }
 
 #[test]

@@ -170,6 +170,13 @@ impl Ongoing {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// Ends it as Ctrl-C does, and with it the command that it has started.
+    pub(crate) fn interrupt(self) -> Recording {
+        let pid = rustix::process::Pid::from_raw(self.child.id() as i32).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        self.finish()
+    }
+
     /// Waits for its end.
     pub(crate) fn finish(mut self) -> Recording {
         let status = self.child.wait().unwrap();
