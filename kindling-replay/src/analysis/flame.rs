@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use kindling_format::schema::Sample;
+use rayon::prelude::*;
 use serde::{Serialize, Serializer};
 
 use crate::{
@@ -88,14 +89,17 @@ pub struct StackRow {
 /// Collects the stacks of the selected threads in the window.
 pub fn report(context: &Context, catalog: &Catalog, stacks: &Stacks, kind: Kind) -> FlameReport {
     let weights = match kind {
-        Kind::OnCpu => on_cpu(context, catalog),
+        Kind::OnCpu => on_cpu(context, catalog, stacks),
         Kind::OffCpu | Kind::Wakers => off_cpu(context, catalog, stacks, kind),
     };
-    let mut rows: BTreeMap<Vec<String>, (i64, u64)> = BTreeMap::new();
-    for (key, (ns, count)) in weights {
-        let row = rows.entry(frames(stacks, key)).or_default();
-        row.0 = row.0.saturating_add(ns);
-        row.1 += count;
+    let weights: Vec<(Key<'_>, Weight)> = weights.into_iter().collect();
+    let named = weights
+        .into_par_iter()
+        .map(|(key, weight)| (frames(stacks, key), weight));
+    let mut rows: BTreeMap<Vec<String>, Weight> = BTreeMap::new();
+    // Frames can have the same names.
+    for (frames, weight) in context.pool.install(|| named.collect::<Vec<_>>()) {
+        add(rows.entry(frames).or_default(), weight);
     }
     let total_ns = rows
         .values()
@@ -118,52 +122,63 @@ pub fn report(context: &Context, catalog: &Catalog, stacks: &Stacks, kind: Kind)
 
 /// What stacks are told apart by while they are counted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
+struct Key<'a> {
     comm: String,
-    stack: Option<u32>,
+    /// The frames, innermost first: those of many stacks are the same.
+    stack: Option<&'a [u32]>,
     /// Stands for the stack where there is none, or on top of it.
     leaf: Option<String>,
 }
 
-type Weights = BTreeMap<Key, (i64, u64)>;
+/// Nanoseconds, and how often.
+type Weight = (i64, u64);
+type Weights<'a> = BTreeMap<Key<'a>, Weight>;
 
-fn on_cpu(context: &Context, catalog: &Catalog) -> Weights {
+fn add(sum: &mut Weight, (ns, count): Weight) {
+    *sum = (sum.0.saturating_add(ns), sum.1 + count);
+}
+
+fn on_cpu<'a>(context: &Context, catalog: &Catalog, stacks: &'a Stacks) -> Weights<'a> {
     let selected = EventSelection::new(context, catalog, &[EventKind::Sample]);
     let mut weights = Weights::new();
     scan::segments(
         context,
         "counting samples",
         |segment| {
-            let mut weights: BTreeMap<(u32, &str, Option<u32>), (i64, u64)> = BTreeMap::new();
+            let mut weights: BTreeMap<(u32, &str, Option<&'a [u32]>), Weight> = BTreeMap::new();
             for row in selected.rows::<Sample>(segment, EventKind::Sample).iter() {
                 if selected.admits(row.tid, row.ts, Details::Sample(&row)) {
                     let comm = catalog.comm_at(row.tid, row.ts);
                     let known = if comm.is_empty() { row.tid } else { 0 };
-                    let weight = weights.entry((known, comm, row.stack)).or_default();
-                    weight.0 = weight.0.saturating_add(row.period_ns);
-                    weight.1 += 1;
+                    let stack = row.stack.map(|id| stacks.frames(id));
+                    let weight = weights.entry((known, comm, stack)).or_default();
+                    add(weight, (row.period_ns, 1));
                 }
             }
             weights
         },
         |some| {
-            for ((tid, comm, stack), (ns, count)) in some {
+            for ((tid, comm, stack), weight) in some {
                 let comm = if comm.is_empty() {
                     format!("tid {tid}")
                 } else {
                     comm.to_owned()
                 };
                 let leaf = stack.is_none().then(|| "[no stack]".to_owned());
-                let weight = weights.entry(Key { comm, stack, leaf }).or_default();
-                weight.0 = weight.0.saturating_add(ns);
-                weight.1 += count;
+                let key = Key { comm, stack, leaf };
+                add(weights.entry(key).or_default(), weight);
             }
         },
     );
     weights
 }
 
-fn off_cpu(context: &Context, catalog: &Catalog, stacks: &Stacks, kind: Kind) -> Weights {
+fn off_cpu<'a>(
+    context: &Context,
+    catalog: &Catalog,
+    stacks: &'a Stacks,
+    kind: Kind,
+) -> Weights<'a> {
     let selected = EventSelection::new(context, catalog, &[EventKind::Wait]);
     let lives: Vec<&ThreadLife> = timeline::lives(catalog, selected.threads()).collect();
     let waits = selected.waits();
@@ -172,26 +187,27 @@ fn off_cpu(context: &Context, catalog: &Catalog, stacks: &Stacks, kind: Kind) ->
             .get(lane)
             .is_some_and(|life| waits.admits(life, slice))
     };
-    let mut by_lane: BTreeMap<(usize, Option<u32>, String), (i64, u64)> = BTreeMap::new();
+    let mut by_lane: BTreeMap<(usize, Option<u32>, String), Weight> = BTreeMap::new();
     let set = selected.threads();
     let lanes = timeline::replay(context, catalog, stacks, set, |lane, slice| {
         if admits(lane, &slice) {
             let leaf = leaf(catalog, &slice, kind);
             let weight = by_lane.entry((lane, slice.wait.stack, leaf)).or_default();
-            weight.0 = weight.0.saturating_add(slice.length_ns());
-            weight.1 += 1;
+            add(weight, (slice.length_ns(), 1));
         }
     });
     let mut weights = Weights::new();
-    for ((lane, stack, leaf), (ns, count)) in by_lane {
+    for ((lane, stack, leaf), weight) in by_lane {
         let comm = lanes
             .get(lane)
             .map_or("", |lane| lane.life.comm_at(lane.end))
             .to_owned();
         let leaf = Some(leaf).filter(|leaf| !leaf.is_empty());
-        let weight = weights.entry(Key { comm, stack, leaf }).or_default();
-        weight.0 = weight.0.saturating_add(ns);
-        weight.1 += count;
+        let stack = stack.map(|id| stacks.frames(id));
+        add(
+            weights.entry(Key { comm, stack, leaf }).or_default(),
+            weight,
+        );
     }
     weights
 }
@@ -218,8 +234,9 @@ fn leaf(catalog: &Catalog, slice: &Slice, kind: Kind) -> String {
     leaf
 }
 
-fn frames(stacks: &Stacks, key: Key) -> Vec<String> {
-    let names = key.stack.map(|id| stacks.labels(id)).unwrap_or_default();
+fn frames(stacks: &Stacks, key: Key<'_>) -> Vec<String> {
+    let names = key.stack.map(|stack| stacks.labels_of(stack));
+    let names = names.unwrap_or_default();
     let leaf = key
         .leaf
         .iter()
@@ -228,7 +245,7 @@ fn frames(stacks: &Stacks, key: Key) -> Vec<String> {
     std::iter::once(key.comm).chain(names).chain(leaf).collect()
 }
 
-fn functions(stacks: &BTreeMap<Vec<String>, (i64, u64)>) -> Vec<FunctionRow> {
+fn functions(stacks: &BTreeMap<Vec<String>, Weight>) -> Vec<FunctionRow> {
     let mut times: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
     for (frames, (ns, _)) in stacks {
         let mut functions: Vec<&str> = frames.iter().skip(1).map(String::as_str).collect();

@@ -1,6 +1,6 @@
 //! Call stacks with names: `stacks`, `frames` and `symbols` put together.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{collections::BTreeMap, fmt::Write as _, ops::Range};
 
 use kindling_format::schema::{Frame, Stack, Symbol};
 
@@ -15,7 +15,9 @@ const INLINE_LIMIT: usize = 64;
 /// All call stacks of a capture.
 #[derive(Debug, Default)]
 pub struct Stacks {
-    stacks: BTreeMap<u32, Vec<u32>>,
+    /// Where in `frames_of` the frames of each stack are, innermost first.
+    stacks: BTreeMap<u32, Range<usize>>,
+    frames_of: Vec<u32>,
     frames: BTreeMap<u32, Frame>,
     symbols: BTreeMap<u32, Symbol>,
 }
@@ -39,14 +41,16 @@ impl Stacks {
             context,
             "reading stacks",
             |segment| {
-                let stacks: Vec<Stack> = segment.rows().iter().collect();
+                let mut stacks = Self::default();
+                let rows = segment.rows::<Stack>();
+                rows.iter().for_each(|row| stacks.add(row.id, &row.frames));
                 let frames: Vec<Frame> = segment.rows().iter().collect();
                 let symbols: Vec<Symbol> = segment.rows().iter().collect();
                 (stacks, frames, symbols)
             },
             |(stacks, frames, symbols)| {
-                all.stacks
-                    .extend(stacks.into_iter().map(|row| (row.id, row.frames)));
+                let ids = stacks.stacks.keys();
+                ids.for_each(|&id| all.add(id, stacks.frames(id)));
                 all.frames
                     .extend(frames.into_iter().map(|row| (row.id, row)));
                 all.symbols
@@ -56,23 +60,39 @@ impl Stacks {
         all
     }
 
+    fn add(&mut self, id: u32, frames: &[u32]) {
+        let start = self.frames_of.len();
+        self.frames_of.extend_from_slice(frames);
+        self.stacks.insert(id, start..self.frames_of.len());
+    }
+
     /// The ids of all stacks, rising.
     pub fn ids(&self) -> impl Iterator<Item = u32> + '_ {
         self.stacks.keys().copied()
     }
 
+    /// The frames of a stack, innermost first; empty if the capture does not have it. Several stacks can have
+    /// the same.
+    pub fn frames(&self, stack: u32) -> &[u32] {
+        let span = self.stacks.get(&stack).cloned();
+        span.and_then(|span| self.frames_of.get(span))
+            .unwrap_or_default()
+    }
+
     /// The functions of a stack, innermost first; empty if the capture does not have it.
     pub fn functions(&self, stack: u32) -> Vec<Function> {
-        let frames = self.stacks.get(&stack).into_iter().flatten();
-        frames
-            .flat_map(|&frame| self.functions_of_frame(frame))
-            .collect()
+        self.functions_of(self.frames(stack))
     }
 
     /// The functions of a stack as reports spell them, outermost first: kernel functions end with
     /// `_[k]`, inlined ones with `_[i]`.
     pub fn labels(&self, stack: u32) -> Vec<String> {
-        let functions = self.functions(stack);
+        self.labels_of(self.frames(stack))
+    }
+
+    /// The same for the frames of a stack.
+    pub fn labels_of(&self, frames: &[u32]) -> Vec<String> {
+        let functions = self.functions_of(frames);
         let label = |function: &Function| {
             let suffix = match (function.kernel, function.inlined) {
                 (true, _) => "_[k]",
@@ -82,6 +102,13 @@ impl Stacks {
             format!("{}{suffix}", function.name)
         };
         functions.iter().rev().map(label).collect()
+    }
+
+    fn functions_of(&self, frames: &[u32]) -> Vec<Function> {
+        let frames = frames.iter();
+        frames
+            .flat_map(|&frame| self.functions_of_frame(frame))
+            .collect()
     }
 
     fn functions_of_frame(&self, id: u32) -> Vec<Function> {
@@ -161,11 +188,13 @@ mod tests {
             frame(4, "[unknown]", None),
             frame(5, "/bin/a", Some(3)),
         ];
-        let stacks = Stacks {
-            stacks: [(1, vec![2, 1, 3, 4, 99]), (2, vec![5])].into(),
+        let mut stacks = Stacks {
             frames: frames.into_iter().map(|row| (row.id, row)).collect(),
             symbols: rows.into_iter().map(|row| (row.id, row)).collect(),
+            ..Stacks::default()
         };
+        stacks.add(1, &[2, 1, 3, 4, 99]);
+        stacks.add(2, &[5]);
         let names: Vec<_> = stacks.functions(1).into_iter().map(|f| f.name).collect();
         let expect = [
             "[kernel+0x10]",
