@@ -26,7 +26,7 @@ fn noise() -> impl Iterator<Item = u64> {
 }
 
 fn batch() -> RecordBatch {
-    let some = |value: u64| (value % 3 > 0).then_some(value);
+    let some = |value: u64| (!value.is_multiple_of(3)).then_some(value);
     let columns: [(&str, ArrayRef); 6] = [
         (
             "few",
