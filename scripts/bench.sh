@@ -3,7 +3,7 @@
 # else the machine has of the kind. It prints and judges nothing. `make bench` calls it, with the
 # workspace built. Ratios are what to look at.
 #
-#   RUNS=3              rounds; the median (recording) or the best (replaying) counts
+#   RUNS=5              rounds; the median (recording) or the best (replaying) counts
 #   REPLAY_REQUESTS     redis requests that are recorded for replaying: 1,500,000 make 20 million events
 #   REQUESTS, CALLS, BENCH_SECONDS    smaller numbers for a quick look
 set -euo pipefail
@@ -13,7 +13,10 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 cargo build --quiet --release --locked --workspace --examples
-python3 scripts/bench_record.py "$bin" "$work"
+# The one that has pyarrow, if it is there.
+python=${bin%/release}/venv/bin/python
+[ -x "$python" ] || python=python3
+"$python" scripts/bench_record.py "$bin" "$work"
 
 # ---- the file: bytes per row and column, encode and decode, beside Arrow IPC and plain Parquet ---
 

@@ -6,19 +6,26 @@ judges nothing.
 usage: bench_record.py BIN_DIR WORK_DIR
 
 Every round runs all of them one after another, so that each ratio is of neighbours in time; the median
-of the rounds counts (RUNS, 3).
+of the rounds counts (RUNS, 5).
 """
 
+import io
 import os
 import re
 import shutil
 import statistics
 import subprocess
 import sys
+import zipfile
 
-RUNS = int(os.environ.get("RUNS", 3))
+try:
+    import pyarrow.parquet
+except ImportError:
+    pyarrow = None
+
+RUNS = int(os.environ.get("RUNS", 5))
 CALLS = int(os.environ.get("CALLS", 1_000_000))
-REQUESTS = int(os.environ.get("REQUESTS", 100_000))
+REQUESTS = int(os.environ.get("REQUESTS", 300_000))
 SECONDS = int(os.environ.get("BENCH_SECONDS", 3))
 REDIS_PORT = os.environ.get("KINDLING_DEMO_REDIS_PORT", "16379")
 HTTP_PORT = os.environ.get("KINDLING_DEMO_HTTP_PORT", "18080")
@@ -91,7 +98,8 @@ class Recorders:
         script = os.path.join(self.work, "workload.sh")
         with open(script, "w") as out:
             out.write("exec " + " ".join(f"'{word}'" for word in workload))
-        return [*words, f"bash {script}"]
+        # By its one name: it looks for no other.
+        return [*words, f"{os.path.realpath(shutil.which('bash'))} {script}"]
 
     def rounds(self, workload, env=None):
         """Runs `workload(is_slow)` under each; by name the numbers of the rounds."""
@@ -136,6 +144,47 @@ def server(recorders, name, script, needed, env=None):
         spread = f"  ({min(shares):.1f} to {max(shares):.1f})" if of != "bare" else ""
         print(f"  {of:<32} {statistics.median(rates):9.0f} /s  {statistics.median(shares):6.1f} % of bare{spread}")
     print()
+
+
+def user_side(bin_dir, work):
+    """What the recorder's own threads take from ring to disk, of its own account of each second."""
+    if not pyarrow or not shutil.which("redis-server"):
+        print("user side: left out, not installed: pyarrow or redis\n")
+        return
+    print("user side, ring to disk, beside redis GET: CPU time of the recorder in its median second")
+    for more in ([], ["--no-payload"]):
+        capture = os.path.join(work, "user-side.kndl")
+        run([os.path.join(bin_dir, "kindling-record"), *more, "-o", capture, "--",
+             "bash", os.path.join(work, "server.sh"), str(2 * REQUESTS)])
+        seconds = []
+        with zipfile.ZipFile(capture) as archive:
+            for name in archive.namelist():
+                if name.endswith("/overhead.parquet"):
+                    seconds += pyarrow.parquet.read_table(io.BytesIO(archive.read(name))).to_pylist()
+        # Programs are loaded in the first, and the last is not whole.
+        seconds = seconds[1:-1]
+        if not seconds:
+            print("  too short for a whole second")
+            continue
+        median = lambda of: statistics.median(of(second) for second in seconds)
+        name = " ".join(["kindling-record", *more])
+        print(
+            f"  {name:<32} {median(lambda s: s['cpu_ns'] / max(1, s['records'])):9.1f} ns/event"
+            f"  {median(lambda s: s['records'] / s['dur'] * 1e3):6.2f} M events/s"
+            f"  {max(second['rss_bytes'] for second in seconds) >> 20:5} MiB"
+        )
+    print()
+
+
+def storms(bin_dir, work, storm):
+    """Whether anything is lost while every CPU does nothing but syscalls."""
+    cpus = os.cpu_count() or 1
+    calls = 15 * CALLS
+    capture = os.path.join(work, "storms.kndl")
+    script = f"for n in {' '.join(map(str, range(cpus)))}; do {storm} {calls} >/dev/null & done; wait"
+    command = [os.path.join(bin_dir, "kindling-record"), "--no-payload", "-o", capture, "--", "bash", "-c", script]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    print(f"getppid, {cpus} programs, {calls} calls each\n  {done.stderr.strip().splitlines()[-1].replace(work, '')}\n")
 
 
 def web(work):
@@ -188,6 +237,8 @@ def main():
     loop(recorders, storm, "getppid", [])
     loop(recorders, storm, "read of 1 byte", ["read"])
     server(recorders, f"redis GET, {REQUESTS} requests, 50 connections", REDIS, ["redis-server", "redis-benchmark"])
+    user_side(bin_dir, work)
+    storms(bin_dir, work, storm)
     server(recorders, f"nginx under wrk, {SECONDS} s, 16 connections", NGINX, ["nginx", "wrk"], web(work))
     env, why = postgres(work)
     if env:
