@@ -80,7 +80,7 @@ impl Session<'_, '_> {
     }
 
     /// Takes everything that waits in the rings now, or on its way to them.
-    fn drain_rings(&mut self) {
+    pub(super) fn drain_rings(&mut self) {
         self.probes.empty_outboxes();
         let most = self.drain.borrow().bytes + self.ring_bytes * self.probes.rings.len() as u64;
         while self.rings.consume_raw_n(ROUND) > 0

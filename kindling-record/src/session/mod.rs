@@ -189,6 +189,10 @@ impl Session<'_, '_> {
             false => {}
         }
         let is_due = now - self.last_cut_ns >= self.config.flush.as_nanos() as i64;
+        if is_due {
+            // What has finished by now is not to wait for another interval.
+            self.drain_rings();
+        }
         if is_due || self.drain.borrow().batch.is_full() {
             self.last_cut_ns = now;
             return Ok(self.cut());
