@@ -1,12 +1,15 @@
 //! Records of the kernel side, sorted into the columns of a batch.
 
+mod calls;
+mod stacks;
+
 use kindling_format::{
     header::Moment,
-    schema::{Argument, Direction, File, Mode, Payload, Sample, Switch, Syscall, Tls, Wakeup},
+    schema::{Direction, File, Payload, Switch, Syscall, Tls, Wakeup},
 };
 
 use crate::{
-    batch::{Batch, RawStack, UserStack},
+    batch::Batch,
     cli::Redact,
     config::RecordConfig,
     events,
@@ -14,26 +17,17 @@ use crate::{
     io_uring,
     lives::{Cgroup, Lives, SpaceEvent},
     mappings,
-    raw::{Kind, Record, get, kind, layout, numbers, syscall_number},
+    raw::{Kind, Record, get, kind, layout, syscall_number},
     redact::{HeaderMask, PathMask},
     stack_ids::StackIds,
     tcp,
     trigger::{Fired, Known, Watch},
-    unwind::StackMemory,
     watches,
 };
 
-const NEVER_RETURNED: u8 = 1;
-const STILL_OPEN: u8 = 2;
-const SEVERAL: u8 = 4;
 const PREEMPTED: u8 = 1;
 const WAKEUP_IRQ: u8 = 1;
 const WAKEUP_NEW: u8 = 2;
-const KERNEL_MODE: u8 = 1;
-const STACK_MEMORY: u8 = 1;
-const TRUNCATED: u8 = 1;
-const SOCKADDR: u8 = 2;
-const BYTES: u8 = 4;
 const OUT: u8 = 1;
 const TLS: u8 = 2;
 const TLS_WHOLE: u8 = 4;
@@ -150,91 +144,6 @@ impl Drain {
         }
     }
 
-    fn syscall(&mut self, bytes: &[u8]) -> Option<()> {
-        let record = Record::<layout::kd_head>::split(bytes)?;
-        let flags: u8 = get!(record, kd_head, flags);
-        if flags & SEVERAL != 0 {
-            return self.syscalls(bytes);
-        }
-        let record = Record::<layout::kd_syscall>::split(bytes)?;
-        let returned = flags & NEVER_RETURNED == 0;
-        let count = usize::from(get!(record, kd_syscall, args));
-        let [arg0, arg1, arg2, arg3, arg4, arg5] = arguments(numbers(record.rest), count);
-        let row = Syscall {
-            ts: get!(record, kd_syscall, head.ts) as i64,
-            dur: returned.then(|| get!(record, kd_syscall, dur) as i64),
-            pid: get!(record, kd_syscall, pid),
-            tid: get!(record, kd_syscall, head.tid),
-            cpu: get!(record, kd_syscall, head.cpu),
-            nr: syscall_number(get!(record, kd_syscall, nr)),
-            arg0,
-            arg1,
-            arg2,
-            arg3,
-            arg4,
-            arg5,
-            ret: returned.then(|| get!(record, kd_syscall, ret)),
-            file: id(get!(record, kd_syscall, file)),
-            stack: None,
-        };
-        match flags & STILL_OPEN {
-            0 => self.push_syscall(row),
-            _ => self.open_calls.push(row),
-        }
-        Some(())
-    }
-
-    /// Finished syscalls of one thread.
-    fn syscalls(&mut self, bytes: &[u8]) -> Option<()> {
-        let record = Record::<layout::kd_calls>::split(bytes)?;
-        let (pid, tid) = (
-            get!(record, kd_calls, pid),
-            get!(record, kd_calls, head.tid),
-        );
-        let cpu = get!(record, kd_calls, head.cpu);
-        let mut rest = record.rest;
-        for _ in 0..get!(record, kd_calls, count) {
-            let call = Record::<layout::kd_call>::split(rest)?;
-            let count = usize::from(get!(call, kd_call, args));
-            let (args, behind) = call.rest.split_at_checked(count * size_of::<u64>())?;
-            rest = behind;
-            let [arg0, arg1, arg2, arg3, arg4, arg5] = arguments(numbers(args), count);
-            self.push_syscall(Syscall {
-                ts: get!(call, kd_call, ts) as i64,
-                dur: Some(get!(call, kd_call, dur) as i64),
-                pid,
-                tid,
-                cpu,
-                nr: syscall_number(get!(call, kd_call, nr)),
-                arg0,
-                arg1,
-                arg2,
-                arg3,
-                arg4,
-                arg5,
-                ret: Some(get!(call, kd_call, ret)),
-                file: id(get!(call, kd_call, file)),
-                stack: None,
-            });
-            self.records += 1;
-        }
-        // One was counted for the record itself.
-        self.records -= 1;
-        Some(())
-    }
-
-    #[inline]
-    fn push_syscall(&mut self, row: Syscall) {
-        // It came back while it was looked at.
-        self.open_calls
-            .retain(|open| (open.tid, open.ts) != (row.tid, row.ts));
-        if let Some(watch) = &mut self.watch {
-            let (files, lives) = (&self.files, &self.lives);
-            watch.call(&row, &State { files, lives });
-        }
-        self.batch.syscalls.push(row);
-    }
-
     fn switch(&mut self, bytes: &[u8]) -> Option<()> {
         let record = Record::<layout::kd_switch>::split(bytes)?;
         let syscall: u16 = get!(record, kd_switch, prev_syscall);
@@ -264,76 +173,6 @@ impl Drain {
             wakee_tid: get!(record, kd_wakeup, wakee_tid),
             target_cpu: get!(record, kd_wakeup, target_cpu),
             new: flags & WAKEUP_NEW != 0,
-        });
-        Some(())
-    }
-
-    fn sample(&mut self, bytes: &[u8]) -> Option<()> {
-        let record = Record::<layout::kd_sample>::split(bytes)?;
-        let stack = self.sampled_stack(&record);
-        let in_kernel = get!(record, kd_sample, head.flags) & KERNEL_MODE != 0;
-        self.batch.samples.push(Sample {
-            ts: get!(record, kd_sample, head.ts) as i64,
-            cpu: get!(record, kd_sample, head.cpu),
-            pid: get!(record, kd_sample, pid),
-            tid: get!(record, kd_sample, head.tid),
-            mode: if in_kernel { Mode::Kernel } else { Mode::User },
-            period_ns: self.sample_period_ns,
-            stack,
-        });
-        Some(())
-    }
-
-    fn stack(&mut self, bytes: &[u8]) -> Option<()> {
-        let head = Record::<layout::kd_head>::split(bytes)?;
-        if get!(head, kd_head, flags) & STACK_MEMORY != 0 {
-            return self.stack_in_memory(bytes);
-        }
-        let record = Record::<layout::kd_stack>::split(bytes)?;
-        let hash: u64 = get!(record, kd_stack, hash);
-        // The kernel side forgets old stacks and then sends them again. A row of another CPU may have
-        // named the stack before it was sent.
-        if let Some(id) = self.stacks.sent(hash) {
-            let mut addresses = numbers(record.rest);
-            let kernel = usize::from(get!(record, kd_stack, kernel));
-            self.batch.code.stacks.push(RawStack {
-                id,
-                is_shared: true,
-                ts: get!(record, kd_stack, head.ts) as i64,
-                pid: get!(record, kd_stack, pid),
-                kernel: addresses.by_ref().take(kernel).collect(),
-                user: UserStack::Walked(
-                    addresses
-                        .take(usize::from(get!(record, kd_stack, user)))
-                        .collect(),
-                ),
-            });
-        }
-        Some(())
-    }
-
-    /// A stack that the kernel side could not walk.
-    fn stack_in_memory(&mut self, bytes: &[u8]) -> Option<()> {
-        let record = Record::<layout::kd_stack_memory>::split(bytes)?;
-        let kernel = record.bytes(
-            std::mem::offset_of!(layout::kd_stack_memory, kernel_addr),
-            get!(record, kd_stack_memory, kernel) as usize * size_of::<u64>(),
-        );
-        let memory = get!(record, kd_stack_memory, stack_len) as usize;
-        let id = self.stacks.sent(get!(record, kd_stack_memory, hash))?;
-        self.batch.code.stacks.push(RawStack {
-            id,
-            is_shared: true,
-            ts: get!(record, kd_stack_memory, head.ts) as i64,
-            pid: get!(record, kd_stack_memory, pid),
-            kernel: numbers(kernel).collect(),
-            user: UserStack::Memory(StackMemory {
-                ip: get!(record, kd_stack_memory, ip),
-                sp: get!(record, kd_stack_memory, sp),
-                bp: get!(record, kd_stack_memory, bp),
-                bytes: record.rest.get(..memory)?.to_vec(),
-                asked_by: Some(get!(record, kd_stack_memory, program)),
-            }),
         });
         Some(())
     }
@@ -378,28 +217,6 @@ impl Drain {
         if let (Some(watch), Some(id)) = (&mut self.watch, closed) {
             watch.close(id);
         }
-        Some(())
-    }
-
-    fn argument(&mut self, bytes: &[u8]) -> Option<()> {
-        let record = Record::<layout::kd_arg>::split(bytes)?;
-        let flags: u8 = get!(record, kd_arg, head.flags);
-        let len = usize::from(get!(record, kd_arg, len));
-        let mut data = record.rest.get(..len)?.to_vec();
-        match &self.paths {
-            Some(_) if flags & BYTES != 0 => {}
-            Some(mask) if flags & SOCKADDR != 0 => mask.hide_address(&mut data),
-            Some(mask) => mask.hide_argument(&mut data),
-            None => {}
-        }
-        self.batch.arguments.push(Argument {
-            ts: get!(record, kd_arg, head.ts) as i64,
-            pid: get!(record, kd_arg, pid),
-            tid: get!(record, kd_arg, head.tid),
-            arg: get!(record, kd_arg, arg) as u8,
-            data,
-            truncated: flags & TRUNCATED != 0,
-        });
         Some(())
     }
 
@@ -486,37 +303,6 @@ impl Drain {
             .push(events::fault(&Record::split(bytes)?));
         Some(())
     }
-
-    /// A sample brings its own stack; only unwinding tells whether it is like another.
-    fn sampled_stack(&mut self, record: &Record<'_, layout::kd_sample>) -> Option<u32> {
-        let kernel = record.bytes(
-            std::mem::offset_of!(layout::kd_sample, kernel_addr),
-            usize::from(get!(record, kd_sample, kernel)) * size_of::<u64>(),
-        );
-        let memory = get!(record, kd_sample, stack_len) as usize;
-        let user = if memory > 0 {
-            UserStack::Memory(StackMemory {
-                ip: get!(record, kd_sample, ip),
-                sp: get!(record, kd_sample, sp),
-                bp: get!(record, kd_sample, bp),
-                bytes: record.rest.get(..memory)?.to_vec(),
-                asked_by: None,
-            })
-        } else {
-            let count = usize::from(get!(record, kd_sample, user));
-            UserStack::Walked(numbers(record.rest).take(count).collect())
-        };
-        let id = self.stacks.own();
-        self.batch.code.stacks.push(RawStack {
-            id,
-            is_shared: false,
-            ts: get!(record, kd_sample, head.ts) as i64,
-            pid: get!(record, kd_sample, pid),
-            kernel: numbers(kernel).collect(),
-            user,
-        });
-        Some(id)
-    }
 }
 
 /// What triggers ask for.
@@ -538,16 +324,6 @@ impl Known for State<'_> {
 fn watch(config: &RecordConfig) -> Option<Watch> {
     let triggers = &config.flight.as_ref()?.triggers;
     (!triggers.is_empty()).then(|| Watch::new(triggers))
-}
-
-/// The first `count` of some values; no syscall has more than six.
-#[inline(always)]
-fn arguments(values: impl Iterator<Item = u64>, count: usize) -> [Option<u64>; 6] {
-    let mut args = [None; 6];
-    for (arg, value) in args.iter_mut().zip(values.take(count)) {
-        *arg = Some(value);
-    }
-    args
 }
 
 fn id(number: u32) -> Option<u32> {
