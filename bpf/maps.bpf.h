@@ -264,7 +264,7 @@ struct outbox {
 	struct kd_calls record;
 	/* The last one begins within OUTBOX_WORDS. */
 	u64 words[OUTBOX_WORDS + CALL_WORDS + 6];
-	u32 busy; /* it is being filled */
+	u32 busy; /* it is being filled, or emptied */
 	u32 pad;
 };
 

@@ -44,8 +44,13 @@ static __always_inline bool empty_own_outbox(void)
 
 	if (!box || box->busy)
 		return false;
+	/* The interrupt by which user space asks must not send it once more. */
+	box->busy = 1;
+	IN_ORDER();
 	if (box->record.count)
 		empty_outbox(box, bpf_get_smp_processor_id());
+	IN_ORDER();
+	box->busy = 0;
 	return true;
 }
 

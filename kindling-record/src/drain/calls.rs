@@ -22,7 +22,6 @@ impl Drain {
         let record = Record::<layout::kd_syscall>::split(bytes)?;
         let returned = flags & NEVER_RETURNED == 0;
         let count = usize::from(get!(record, kd_syscall, args));
-        let [arg0, arg1, arg2, arg3, arg4, arg5] = arguments(numbers(record.rest), count);
         let row = Syscall {
             ts: get!(record, kd_syscall, head.ts) as i64,
             dur: returned.then(|| get!(record, kd_syscall, dur) as i64),
@@ -30,15 +29,9 @@ impl Drain {
             tid: get!(record, kd_syscall, head.tid),
             cpu: get!(record, kd_syscall, head.cpu),
             nr: syscall_number(get!(record, kd_syscall, nr)),
-            arg0,
-            arg1,
-            arg2,
-            arg3,
-            arg4,
-            arg5,
             ret: returned.then(|| get!(record, kd_syscall, ret)),
             file: id(get!(record, kd_syscall, file)),
-            stack: None,
+            ..with_arguments(record.rest, count)
         };
         match flags & STILL_OPEN {
             0 => self.push_syscall(row),
@@ -61,7 +54,6 @@ impl Drain {
             let count = usize::from(get!(call, kd_call, args));
             let (args, behind) = call.rest.split_at_checked(count * size_of::<u64>())?;
             rest = behind;
-            let [arg0, arg1, arg2, arg3, arg4, arg5] = arguments(numbers(args), count);
             self.push_syscall(Syscall {
                 ts: get!(call, kd_call, ts) as i64,
                 dur: Some(get!(call, kd_call, dur) as i64),
@@ -69,15 +61,9 @@ impl Drain {
                 tid,
                 cpu,
                 nr: syscall_number(get!(call, kd_call, nr)),
-                arg0,
-                arg1,
-                arg2,
-                arg3,
-                arg4,
-                arg5,
                 ret: Some(get!(call, kd_call, ret)),
                 file: id(get!(call, kd_call, file)),
-                stack: None,
+                ..with_arguments(args, count)
             });
             self.records += 1;
         }
@@ -121,12 +107,21 @@ impl Drain {
     }
 }
 
-/// The first `count` of some values; no syscall has more than six.
+/// A row of which nothing but its arguments is known: the first `count` numbers; no syscall has more than six.
 #[inline(always)]
-fn arguments(values: impl Iterator<Item = u64>, count: usize) -> [Option<u64>; 6] {
+fn with_arguments(bytes: &[u8], count: usize) -> Syscall {
     let mut args = [None; 6];
-    for (arg, value) in args.iter_mut().zip(values.take(count)) {
+    for (arg, value) in args.iter_mut().zip(numbers(bytes).take(count)) {
         *arg = Some(value);
     }
-    args
+    let [arg0, arg1, arg2, arg3, arg4, arg5] = args;
+    Syscall {
+        arg0,
+        arg1,
+        arg2,
+        arg3,
+        arg4,
+        arg5,
+        ..Syscall::default()
+    }
 }
