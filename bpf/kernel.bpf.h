@@ -432,10 +432,7 @@ struct perf_event_context {
 	u64 regs[21]; /* r15 … ss */
 	u64 sample_period;
 };
-#define PERF_REGS_BP 4
-#define PERF_REGS_IP 16
 #define PERF_REGS_CS 17
-#define PERF_REGS_SP 19
 
 /* User-space layouts, not relocated. <linux/uio.h>, <linux/socket.h> */
 struct user_iovec {

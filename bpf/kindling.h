@@ -122,19 +122,11 @@ struct kd_wakeup {
 
 enum { KD_KERNEL_MODE = 1 };
 
-/* Followed by `user` addresses, u64 each, walked by frame pointers; or, if the recorder asked for
- * it, by `stack_len` bytes of the user stack from sp on, to be unwound later. */
 struct kd_sample {
 	struct kd_head head;
 	u32 pid;
-	u16 kernel;
-	u16 user;
-	u64 ip; /* the user-space registers, 0 for kernel threads */
-	u64 sp;
-	u64 bp;
-	u32 stack_len;
 	u32 pad;
-	u64 kernel_addr[KD_STACK_DEPTH]; /* innermost first */
+	u64 stack; /* hash, 0: none */
 };
 
 /* Followed by kernel + user addresses, innermost first, u64 each. Sent once per hash. */

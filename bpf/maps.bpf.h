@@ -13,8 +13,7 @@ const volatile bool cfg_new_cgroups = false;
 const volatile bool cfg_payloads = true;
 const volatile bool cfg_switch_stacks = true;
 const volatile u32 cfg_payload_bytes = 1024;
-/* Bytes of user stack to copy, with each sample and where no rule is known; 0 walks frame pointers
- * instead. */
+/* Bytes of user stack to copy where no rule is known; 0 walks frame pointers instead. */
 const volatile u32 cfg_stack_bytes = 0;
 const volatile u32 cfg_self_tgid = 0;
 /* The bits of a time that are kept. */
@@ -340,6 +339,9 @@ enum {
 	SCRATCH_TASK = 0,
 	SCRATCH_ITER = 1,
 	SCRATCHES = 2,
+	/* Stacks are taken of tasks that leave their CPU, and by a perf event, which may interrupt that. */
+	SCRATCH_SAMPLE = 1,
+	STACK_SCRATCHES = 2,
 };
 
 struct stack_scratch {
@@ -349,7 +351,7 @@ struct stack_scratch {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, STACK_SCRATCHES);
 	__type(key, u32);
 	__type(value, struct stack_scratch);
 } stack_scratch SEC(".maps");
@@ -361,22 +363,10 @@ struct memory_scratch {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, STACK_SCRATCHES);
 	__type(key, u32);
 	__type(value, struct memory_scratch);
 } memory_scratch SEC(".maps");
-
-struct sample_scratch {
-	struct kd_sample record;
-	char stack[KD_STACK_BYTES_MAX];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, struct sample_scratch);
-} sample_scratch SEC(".maps");
 
 /* A file that is about to be put into `files`; on the stack it would be in the way of the kernels that allow
  * 512 bytes for a program and all that it calls. */

@@ -63,7 +63,7 @@ int MEASURED_PROG(sched_switch, bool preempt, struct task_struct *prev, struct t
 	now = now_ns();
 	if (cfg_switch_stacks && left_is_target && !preempt && prev_state &&
 	    !is_shed(SHED_STACKS, KD_STACK))
-		stack = take_stack(ctx, prev->tgid);
+		stack = take_stack(ctx, prev->tgid, SCRATCH_TASK);
 	ring = ring_of(cpu);
 	if (!ring) {
 		count_lost(cpu, KD_SWITCH);

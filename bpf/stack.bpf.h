@@ -70,6 +70,7 @@ struct user_walk {
 	u32 kernel; /* addresses before those of user space */
 	u32 user;
 	u32 is_known; /* there was a rule for every frame */
+	u32 context; /* whose scratch it is */
 };
 
 static long walk_frame(u32 frame, void *context)
@@ -137,18 +138,20 @@ static __noinline u64 send_memory(struct user_walk *walk)
 {
 	u64 now = now_ns();
 	u32 cpu = bpf_get_smp_processor_id();
-	u32 zero = 0;
-	struct memory_scratch *scratch = bpf_map_lookup_elem(&memory_scratch, &zero);
+	struct memory_scratch *scratch = bpf_map_lookup_elem(&memory_scratch, &walk->context);
 	struct kd_stack_memory *record;
 	u32 kernel = walk->kernel;
 	u64 len;
 
-	if (!scratch || kernel > KD_STACK_DEPTH || !may_copy(now, cpu))
+	if (!scratch || kernel > KD_STACK_DEPTH)
+		return 0;
+	/* Samples come as often as was asked for. */
+	if (walk->context == SCRATCH_TASK && !may_copy(now, cpu))
 		return 0;
 	record = &scratch->record;
 	fill_head(&record->head, now, (u32)bpf_get_current_pid_tgid(), cpu, KD_STACK,
 		  KD_STACK_MEMORY);
-	record->hash = (now << 9 | cpu) * 0x9e3779b97f4a7c15ULL;
+	record->hash = (now << 10 | cpu << 1 | walk->context) * 0x9e3779b97f4a7c15ULL;
 	record->pid = walk->key.pid;
 	record->program = walk->key.program;
 	record->ip = walk->ip;
@@ -180,10 +183,9 @@ static long hash_frame(u32 frame, void *context)
 }
 
 /* Takes the current thread's kernel and user stack, sends it if it is new, returns its hash. */
-static __noinline u64 take_stack(void *ctx, u32 pid)
+static __noinline u64 take_stack(void *ctx, u32 pid, u32 context)
 {
-	u32 zero = 0;
-	struct stack_scratch *scratch = bpf_map_lookup_elem(&stack_scratch, &zero);
+	struct stack_scratch *scratch = bpf_map_lookup_elem(&stack_scratch, &context);
 	const u32 room = KD_STACK_DEPTH * sizeof(u64);
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct stack_hash of = { .scratch = scratch };
@@ -199,7 +201,11 @@ static __noinline u64 take_stack(void *ctx, u32 pid)
 	if (kernel > KD_STACK_DEPTH)
 		kernel = KD_STACK_DEPTH;
 	if (cfg_stack_bytes) {
-		struct user_walk walk = { .scratch = scratch, .kernel = kernel };
+		struct user_walk walk = {
+			.scratch = scratch,
+			.kernel = kernel,
+			.context = context,
+		};
 
 		if (begin_walk(&walk, bpf_get_current_task_btf())) {
 			user = walk_by_rules(&walk);

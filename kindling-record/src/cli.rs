@@ -141,9 +141,9 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "HZ", default_value_t = 99, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub(crate) sample_hz: u32,
 
-    /// Copy this many bytes of user stack with each sample, and where a thread leaves the CPU in a
-    /// new chain of calls, to unwind programs that were built without frame pointers; 0 follows
-    /// frame pointers.
+    /// Copy this many bytes of user stack where a sample, or a thread that leaves the CPU, is in a new
+    /// chain of calls, to unwind programs that were built without frame pointers; 0 follows frame
+    /// pointers.
     #[arg(long, value_name = "N", default_value_t = STACK_BYTES, value_parser = clap::value_parser!(u32).range(0..=16_384))]
     pub(crate) stack_bytes: u32,
 

@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(size_of::<layout::kd_call>(), 32);
         assert_eq!(size_of::<layout::kd_switch>(), 40);
         assert_eq!(size_of::<layout::kd_wakeup>(), 24);
-        assert_eq!(size_of::<layout::kd_sample>(), 56 + 127 * 8);
+        assert_eq!(size_of::<layout::kd_sample>(), 32);
         assert_eq!(size_of::<layout::kd_payload>(), 56);
         assert_eq!(size_of::<layout::kd_tcp>(), 120);
         assert_eq!(size_of::<layout::kd_uring>(), 56);

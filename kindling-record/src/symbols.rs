@@ -147,11 +147,15 @@ impl Symbols {
                 id: stack.id,
                 frames,
             };
-            if stack.is_shared && self.keep != Keep::Nothing {
-                self.kept.stacks.insert(row.id, row.clone());
-            }
-            if !stack.is_shared || self.keep != Keep::Only {
-                rows.stacks.push(row);
+            match self.keep {
+                Keep::Nothing => rows.stacks.push(row),
+                Keep::Also => {
+                    self.kept.stacks.insert(row.id, row.clone());
+                    rows.stacks.push(row);
+                }
+                Keep::Only => {
+                    self.kept.stacks.insert(row.id, row);
+                }
             }
         }
         let most_dead = match self.keep {
@@ -162,10 +166,7 @@ impl Symbols {
             self.forget_oldest();
         }
         match self.keep {
-            Keep::Only => SymbolRows {
-                stacks: rows.stacks,
-                ..SymbolRows::default()
-            },
+            Keep::Only => SymbolRows::default(),
             _ => rows,
         }
     }
@@ -243,9 +244,9 @@ impl Symbols {
 
     /// Answers the kernel side that has asked with a stack.
     fn teach(&mut self, pid: u32, memory: &StackMemory, addresses: &[u64]) {
-        if let (Some(rules), Some(program)) = (&mut self.rules, memory.asked_by) {
+        if let Some(rules) = &mut self.rules {
             for (address, rule) in self.unwinders.rules(pid, addresses) {
-                rules.teach(pid, program, address, rule);
+                rules.teach(pid, memory.program, address, rule);
             }
         }
     }
@@ -471,7 +472,6 @@ mod tests {
         let mut symbols = Symbols::new(Keep::Nothing, None);
         let stack = RawStack {
             id: 1,
-            is_shared: true,
             ts: 30,
             pid: 1,
             kernel: vec![],

@@ -33,8 +33,8 @@ pub(crate) struct StackMemory {
     pub(crate) bp: u64,
     /// The stack from `sp` on.
     pub(crate) bytes: Vec<u8>,
-    /// The program, if the kernel side asks how to walk such a stack itself.
-    pub(crate) asked_by: Option<u32>,
+    /// Which program it is of those that its process executes one after the other.
+    pub(crate) program: u32,
 }
 
 impl StackMemory {
@@ -242,7 +242,7 @@ mod tests {
             sp: 100,
             bp: 0,
             bytes,
-            asked_by: None,
+            program: 0,
         };
         assert_eq!((memory.word(100), memory.word(108)), (Ok(1), Ok(2)));
         assert_eq!(
@@ -258,7 +258,7 @@ mod tests {
             sp: 100,
             bp: 0,
             bytes: vec![],
-            asked_by: None,
+            program: 0,
         };
         assert_eq!(Unwinders::new().unwind(5, &memory), [77]);
     }

@@ -15,7 +15,6 @@ const STACK_MEMORY: u8 = 1;
 impl Drain {
     pub(super) fn sample(&mut self, bytes: &[u8]) -> Option<()> {
         let record = Record::<layout::kd_sample>::split(bytes)?;
-        let stack = self.sampled_stack(&record);
         let in_kernel = get!(record, kd_sample, head.flags) & KERNEL_MODE != 0;
         self.batch.samples.push(Sample {
             ts: get!(record, kd_sample, head.ts) as i64,
@@ -24,7 +23,7 @@ impl Drain {
             tid: get!(record, kd_sample, head.tid),
             mode: if in_kernel { Mode::Kernel } else { Mode::User },
             period_ns: self.sample_period_ns,
-            stack,
+            stack: self.stacks.id(get!(record, kd_sample, stack)),
         });
         Some(())
     }
@@ -43,7 +42,6 @@ impl Drain {
             let kernel = usize::from(get!(record, kd_stack, kernel));
             self.batch.code.stacks.push(RawStack {
                 id,
-                is_shared: true,
                 ts: get!(record, kd_stack, head.ts) as i64,
                 pid: get!(record, kd_stack, pid),
                 kernel: addresses.by_ref().take(kernel).collect(),
@@ -68,7 +66,6 @@ impl Drain {
         let id = self.stacks.sent(get!(record, kd_stack_memory, hash))?;
         self.batch.code.stacks.push(RawStack {
             id,
-            is_shared: true,
             ts: get!(record, kd_stack_memory, head.ts) as i64,
             pid: get!(record, kd_stack_memory, pid),
             kernel: numbers(kernel).collect(),
@@ -77,40 +74,9 @@ impl Drain {
                 sp: get!(record, kd_stack_memory, sp),
                 bp: get!(record, kd_stack_memory, bp),
                 bytes: record.rest.get(..memory)?.to_vec(),
-                asked_by: Some(get!(record, kd_stack_memory, program)),
+                program: get!(record, kd_stack_memory, program),
             }),
         });
         Some(())
-    }
-
-    /// A sample brings its own stack; only unwinding tells whether it is like another.
-    fn sampled_stack(&mut self, record: &Record<'_, layout::kd_sample>) -> Option<u32> {
-        let kernel = record.bytes(
-            std::mem::offset_of!(layout::kd_sample, kernel_addr),
-            usize::from(get!(record, kd_sample, kernel)) * size_of::<u64>(),
-        );
-        let memory = get!(record, kd_sample, stack_len) as usize;
-        let user = if memory > 0 {
-            UserStack::Memory(StackMemory {
-                ip: get!(record, kd_sample, ip),
-                sp: get!(record, kd_sample, sp),
-                bp: get!(record, kd_sample, bp),
-                bytes: record.rest.get(..memory)?.to_vec(),
-                asked_by: None,
-            })
-        } else {
-            let count = usize::from(get!(record, kd_sample, user));
-            UserStack::Walked(numbers(record.rest).take(count).collect())
-        };
-        let id = self.stacks.own();
-        self.batch.code.stacks.push(RawStack {
-            id,
-            is_shared: false,
-            ts: get!(record, kd_sample, head.ts) as i64,
-            pid: get!(record, kd_sample, pid),
-            kernel: numbers(kernel).collect(),
-            user,
-        });
-        Some(id)
     }
 }

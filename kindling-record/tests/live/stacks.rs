@@ -97,11 +97,60 @@ fn samples_come_to_the_time_in_user_space_and_in_the_kernel() {
     }
 }
 
+const RED: [&str; 4] = ["rest", "red_inner", "red_outer", "main"];
+const BLUE: [&str; 4] = ["rest", "blue_inner", "blue_outer", "main"];
+
+/// The functions of a stack of `chains` from the end of the chain on.
+fn chain(stacks: &BTreeMap<u32, Vec<Place>>, stack: Option<u32>) -> Vec<&str> {
+    let stack = stack.and_then(|id| stacks.get(&id));
+    let names = stack.into_iter().flatten();
+    let names = names.filter_map(|(_, name)| name.as_deref());
+    names.skip_while(|name| *name != "rest").take(4).collect()
+}
+
+/// Wherever it is met, at the first instruction of a function or at its last.
+#[test]
+fn a_computing_thread_is_found_in_the_chain_of_its_calls() {
+    needs!("samples", "mappings", "processes");
+    let options = ["--sample-hz", "4999", "--flush", "200ms"];
+    let recording = Program::compile("chains").record(&options, &["compute", "400"]);
+    let process = recording.rows::<Thread>();
+    let process = process.iter().find(|row| row.comm == "chains");
+    let tid = process.expect("the program has its name").tid;
+    let mut samples = recording.rows::<Sample>();
+    samples.retain(|row| row.tid == tid);
+    samples.sort_by_key(|row| row.ts);
+    let stacks = places(&recording);
+    let computes = |row: &&Sample| {
+        let stack = row.stack.and_then(|id| stacks.get(&id)).into_iter();
+        let mut names = stack.flatten().filter_map(|(_, name)| name.as_deref());
+        names.any(|name| ["step", "steps", "compute"].contains(&name))
+    };
+    let taken: Vec<&Sample> = samples.iter().filter(computes).collect();
+    assert!(taken.len() >= 1_000, "only {} samples", taken.len());
+    let whole = taken.iter().filter(|row| {
+        let chain = chain(&stacks, row.stack);
+        chain == RED || chain == BLUE
+    });
+    let share = whole.count() as f64 / taken.len() as f64;
+    // In the end the kernel side walks them itself, and knows one that it has sent.
+    let last = &taken[taken.len() / 2..];
+    let different: BTreeSet<Option<u32>> = last.iter().map(|row| row.stack).collect();
+    println!(
+        "{share} of {} samples; {} stacks of the last {}",
+        taken.len(),
+        different.len(),
+        last.len()
+    );
+    assert!(share >= 0.99);
+    assert!(different.len() * 2 < last.len());
+}
+
 #[test]
 fn a_waiting_thread_is_found_in_the_chain_of_its_calls() {
     needs!("switches", "mappings", "processes", "syscalls");
-    let recording = Program::compile("chains").record(&["--flush", "200ms"], &["400"]);
-    let sleeps = number(&recording.truth["sleeps"]) as usize;
+    let recording = Program::compile("chains").record(&["--flush", "200ms"], &["sleep", "400"]);
+    let sleeps = number(&recording.truth["rests"]) as usize;
     let arch = &recording.capture.header().host.arch;
     let sleep = syscalls::named(arch, "clock_nanosleep").unwrap().nr;
     let mut switches = recording.rows::<Switch>();
@@ -110,16 +159,9 @@ fn a_waiting_thread_is_found_in_the_chain_of_its_calls() {
     assert_eq!(switches.len(), sleeps);
 
     let stacks = places(&recording);
-    let chain = |row: &Switch| -> Vec<&str> {
-        let stack = row.stack.and_then(|id| stacks.get(&id));
-        let names = stack.into_iter().flatten();
-        let names = names.filter_map(|(_, name)| name.as_deref());
-        names.skip_while(|name| *name != "rest").take(4).collect()
-    };
-    let red = ["rest", "red_inner", "red_outer", "main"];
-    let blue = ["rest", "blue_inner", "blue_outer", "main"];
     for (n, row) in switches.iter().enumerate() {
-        assert_eq!(chain(row), if n % 2 == 0 { red } else { blue }, "sleep {n}");
+        let expected = if n % 2 == 0 { RED } else { BLUE };
+        assert_eq!(chain(&stacks, row.stack), expected, "sleep {n}");
     }
     // In the end the kernel side walks them itself, and knows one that it has sent.
     let last = &switches[sleeps * 3 / 4..];
