@@ -97,6 +97,53 @@ static __always_inline bool has_message_name(struct syscall_exit *exit, u16 nr)
 	return (transfer == KD_RECVMSG || transfer == KD_RECVMMSG) && exit->ret > 0;
 }
 
+/* Whether a futex operation waits; of others the argument is no timeout. */
+static __always_inline bool is_futex_wait(u64 operation)
+{
+	switch (operation & FUTEX_OPERATION) {
+	case FUTEX_WAIT:
+	case FUTEX_LOCK_PI:
+	case FUTEX_WAIT_BITSET:
+	case FUTEX_WAIT_REQUEUE_PI:
+	case FUTEX_LOCK_PI2:
+		return true;
+	}
+	return false;
+}
+
+/* Keeps how long a call that begins is to wait at most. */
+static __always_inline void keep_timeout(struct thread_state *thread, u16 nr)
+{
+	u8 timeout = cfg_syscalls[nr].timeout;
+	u32 arg = (timeout & ~KD_FUTEX) - 1;
+
+	thread->has_timeout = 0;
+	/* Times of 32-bit programs are laid out otherwise. */
+	if (!timeout || nr & KD_COMPAT || arg > 5)
+		return;
+	if (timeout & KD_FUTEX && !is_futex_wait(thread->args[1]))
+		return;
+	if (!thread->args[arg])
+		return;
+	thread->has_timeout = !bpf_probe_read_user(thread->timeout, sizeof(thread->timeout),
+						   (void *)thread->args[arg]);
+}
+
+/* Sends it, if the call has waited. */
+static __always_inline void emit_timeout(struct syscall_exit *exit, u16 nr)
+{
+	struct thread_state *thread = exit->thread;
+	struct text_scratch *scratch = text_of(SCRATCH_TASK);
+	struct kd_arg *record;
+
+	if (!scratch)
+		return;
+	record = &scratch->arg;
+	__builtin_memcpy(record + 1, thread->timeout, sizeof(thread->timeout));
+	send_arg(exit, record, (cfg_syscalls[nr].timeout & ~KD_FUTEX) - 1, sizeof(thread->timeout),
+		 KD_BYTES);
+}
+
 /* Whether a slot is of the open file that its descriptor refers to now. It is of its thread alone: another one
  * may have closed the file, and the kernel have used the address again. A socket has an inode of its own;
  * what is anonymous shares one. */
@@ -229,6 +276,8 @@ static __always_inline void emit_args(struct syscall_exit *exit, u16 nr)
 		emit_message_name(exit);
 	if (has_readiness(exit, nr))
 		emit_readiness(exit, cfg_syscalls[nr].readiness);
+	if (thread->has_timeout && thread->blocked)
+		emit_timeout(exit, nr);
 }
 
 #endif

@@ -72,6 +72,13 @@ enum { BPF_RB_AVAIL_DATA = 0 };
 #define TCP_NEW_SYN_RECV 12
 #define MSG_PEEK 2
 #define FMODE_WRITE 2 /* <linux/fs.h>, not UAPI */
+/* Futex operations that wait, without their flags. <linux/futex.h> */
+#define FUTEX_OPERATION 0x7f
+#define FUTEX_WAIT 0
+#define FUTEX_LOCK_PI 6
+#define FUTEX_WAIT_BITSET 9
+#define FUTEX_WAIT_REQUEUE_PI 11
+#define FUTEX_LOCK_PI2 13
 #define EPOLL_CTL_ADD 1
 #define EPOLL_CTL_MOD 3
 

@@ -415,7 +415,10 @@ struct kd_syscall_spec {
 	u8 sockaddr; /* 1 + argument that is a socket address; its length is the next one */
 	u8 peek; /* 1 + argument that holds the flags of a call that can look without taking */
 	u8 readiness; /* enum kd_readiness */
-	u8 pad;
+	u8 timeout; /* 1 + argument that points to how long to wait at most; maybe with KD_FUTEX */
 };
+
+/* In the timeout of a call: its second argument says whether it waits at all. */
+enum { KD_FUTEX = 0x80 };
 
 #endif

@@ -91,10 +91,12 @@ struct thread_state {
 	u8 executed; /* the syscall in flight replaced the program, and with it its arguments */
 	u8 in_tls; /* a function of a TLS library is running: the one in tls_calls */
 	u8 blocked; /* the thread has left its CPU to wait since it entered the syscall in flight */
+	u8 has_timeout; /* it gave the syscall in flight the one below */
 	u64 file; /* struct file * of the syscall in flight */
 	u64 tls_file; /* the socket that the TLS library used first; 0: none yet */
 	u32 tls_file_id;
 	struct file_slot files[FILE_SLOTS];
+	u64 timeout[2]; /* struct timespec or timeval, as it was at entry: some calls write what is left there */
 };
 
 struct {

@@ -94,6 +94,7 @@ int MEASURED_PROG(sys_enter, struct pt_regs *regs, long nr)
 	thread->stream = 0;
 	thread->executed = 0;
 	thread->blocked = 0;
+	keep_timeout(thread, nr);
 	flags = cfg_syscalls[nr].flags;
 	if (flags & KD_HAS_FILE) {
 		u64 file = file_of_fd(task, fd);

@@ -81,6 +81,8 @@ static __always_inline u16 syscall_in_flight(struct task_struct *task, struct th
 	}
 	state->nr = nr;
 	state->blocked = 1;
+	/* What it was given may have been written over. */
+	state->has_timeout = 0;
 	if (cfg_syscalls[nr].flags & KD_HAS_FILE) {
 		u64 file = file_of_fd(task, state->args[0]);
 		struct file_slot *slot;

@@ -72,6 +72,10 @@ pub enum ArgKind {
     EpollEvents,
     /// Points to one `struct epoll_event` that the program gives.
     EpollEvent,
+    /// Points to a `struct timespec` that the program gives: how long to wait at most, or until when.
+    Timespec,
+    /// Points to a `struct timeval` that the program gives: how long to wait at most.
+    Timeval,
     /// Points to something else, or to where the kernel writes.
     Pointer,
     /// A pointer or a number, as another argument decides.

@@ -11,6 +11,9 @@ const OPENS: u8 = 2;
 const CLOSES: u8 = 4;
 const DESCRIBE: u8 = 8;
 
+/// As `KD_FUTEX`.
+const FUTEX: u8 = 0x80;
+
 /// Paths are taken from the first arguments only, as in `emit_args`.
 const PATH_ARGS: usize = 4;
 
@@ -39,7 +42,7 @@ fn spec_of(syscall: &SyscallSpec) -> kd_syscall_spec {
         sockaddr: sockaddr.map_or(0, |arg| arg as u8 + 1),
         peek: peek(syscall.name),
         readiness: readiness(args),
-        pad: 0,
+        timeout: timeout(syscall),
     }
 }
 
@@ -53,6 +56,16 @@ fn readiness(args: &[ArgKind]) -> u8 {
         _ => None,
     };
     args.iter().find_map(of_kind).unwrap_or(0)
+}
+
+/// One more than the argument that points to how long to wait at most.
+fn timeout(syscall: &SyscallSpec) -> u8 {
+    let is_time = |kind: &ArgKind| matches!(kind, ArgKind::Timespec | ArgKind::Timeval);
+    match syscall.args.iter().position(is_time) {
+        Some(arg) => arg as u8 + 1,
+        None if syscall.name == "futex" => FUTEX | 4,
+        None => 0,
+    }
 }
 
 /// One more than the argument that can hold `MSG_PEEK`.
@@ -161,6 +174,8 @@ mod tests {
         assert_eq!(of("close").flags, HAS_FILE | CLOSES);
         let polls = ["poll", "pselect6", "epoll_pwait2", "epoll_ctl", "read"];
         assert_eq!(polls.map(|name| of(name).readiness), [1, 2, 3, 4, 0]);
+        let waits = ["nanosleep", "select", "futex", "futex_wake"];
+        assert_eq!(waits.map(|name| of(name).timeout), [1, 5, FUTEX | 4, 0]);
     }
 
     #[test]

@@ -63,8 +63,10 @@ table! {
         /// 1024 bits) or `struct epoll_event` (`epoll_wait` and its kin; at most 8; 12 bytes each on
         /// x86_64, else 16). They have a row only if their thread blocked in them and something was
         /// ready. Of `epoll_ctl` that adds a descriptor or changes what is known of it, it is the
-        /// `struct epoll_event`, unless its mark is the one that the thread gave last. Calls of 32-bit
-        /// programs have none of these.
+        /// `struct epoll_event`, unless its mark is the one that the thread gave last. Of calls that wait
+        /// at most for a time, or until a moment (`nanosleep`, `ppoll`, `futex`, …), it is the `struct
+        /// timespec`, of `select` the `struct timeval`, as it was given, if their thread blocked in
+        /// them. Calls of 32-bit programs have none of these.
         data: Vec<u8>, Dict;
         /// Whether `data` was cut at the recorder's limit.
         truncated: bool, Dict;

@@ -10,7 +10,7 @@ use std::{
 
 use kindling_format::{
     schema::{Argument, Syscall, Watch},
-    syscalls,
+    syscalls::{self, ArgKind},
 };
 use serde_json::Value;
 
@@ -48,6 +48,19 @@ fn only_polls_that_blocked_say_what_was_ready() {
     for row in recording.rows::<Argument>() {
         told.entry((row.tid, row.ts)).or_default().push(row);
     }
+    // How long they were to wait is told of those that nothing ended, too.
+    let calls_by_key = calls.iter().map(|row| ((row.tid, row.ts), row));
+    let calls_by_key: BTreeMap<(u32, i64), &Syscall> = calls_by_key.collect();
+    for (key, rows) in &mut told {
+        let spec = calls_by_key
+            .get(key)
+            .and_then(|call| syscalls::find(arch, call.nr));
+        rows.retain(|row| {
+            let kind = spec.and_then(|spec| spec.args.get(usize::from(row.arg)));
+            kind != Some(&ArgKind::Timespec)
+        });
+    }
+    told.retain(|_, rows| !rows.is_empty());
     for poll in polls(&recording) {
         let call = call_of(&calls, poll);
         let rows = told

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use kindling_format::schema::{Argument, Direction, File, FileKind, Payload, Process, Syscall};
-use kindling_format::syscalls;
+use kindling_format::syscalls::{self, ArgKind};
 
 use crate::support::{Program, Recording, id, needs, number, transcript};
 
@@ -110,6 +110,51 @@ fn paths_are_kept_even_of_files_that_are_missing() {
         .map(|row| (row.arg, row.data.as_slice(), row.truncated))
         .collect();
     assert_eq!(paths, vec![(1, &b"/nonexistent/kindling"[..], false); 20]);
+}
+
+/// Some calls write what is left of the time to where it was: it is kept before.
+#[test]
+fn calls_that_wait_tell_how_long_at_most() {
+    needs!("syscalls", "switches");
+    let recording = Program::compile("timeouts").record(&[], &[]);
+    recording.assert_complete();
+    let arch = &recording.capture.header().host.arch;
+    let arguments = recording.rows::<Argument>();
+    let calls = recording.rows::<Syscall>();
+    let pid = recording.rows::<Process>();
+    let pid = pid.iter().find(|row| row.comm == "timeouts");
+    let pid = pid.expect("the program has its name").pid;
+    let mut found = BTreeMap::new();
+    for row in arguments.iter().filter(|row| row.pid == pid) {
+        let call = calls
+            .iter()
+            .find(|call| (call.tid, call.ts) == (row.tid, row.ts));
+        let call = call.expect("its call is there");
+        let spec = syscalls::find(arch, call.nr).unwrap();
+        let kind = spec.args[usize::from(row.arg)];
+        if matches!(
+            kind,
+            ArgKind::Timespec | ArgKind::Timeval | ArgKind::Address
+        ) {
+            let number = |at: usize| i64::from_ne_bytes(row.data[at..at + 8].try_into().unwrap());
+            let time = (i64::from(row.arg), number(0), number(8));
+            found
+                .entry(spec.name.to_owned())
+                .or_insert_with(Vec::new)
+                .push(time);
+        }
+    }
+    let truth = recording.truth.as_object().unwrap();
+    let given = truth.iter().filter(|(_, given)| given.is_object());
+    let given: BTreeMap<String, Vec<(i64, i64, i64)>> = given
+        .map(|(call, given)| {
+            let [arg, seconds, fraction] =
+                ["arg", "seconds", "fraction"].map(|key| number(&given[key]));
+            (call.clone(), vec![(arg, seconds, fraction)])
+        })
+        .collect();
+    assert_eq!(given.len() as i64, number(&recording.truth["calls"]));
+    assert_eq!(found, given);
 }
 
 #[test]

@@ -23,6 +23,9 @@ pub fn argument(kind: ArgKind, value: u64, pointed: Option<&Argument>, arch: &st
         (FdSet, Some(data)) => readiness::fd_set(&data.data, data.truncated),
         (EpollEvents, Some(data)) => readiness::epoll_events(&data.data, arch, data.truncated),
         (EpollEvent, Some(data)) => readiness::epoll_event(&data.data, arch),
+        // Of futex operations that wait: of others it is no address.
+        (Timespec | Address, Some(data)) => time(&data.data, "tv_nsec"),
+        (Timeval, Some(data)) => time(&data.data, "tv_usec"),
         // Of a message's header the recorder keeps the address.
         (Pointer, Some(data)) => format!("{{msg_name={}}}", sockaddr(&data.data)),
         (DirFd, _) if int == AT_FDCWD => "AT_FDCWD".into(),
@@ -45,8 +48,20 @@ pub fn argument(kind: ArgKind, value: u64, pointed: Option<&Argument>, arch: &st
 fn points(kind: ArgKind) -> bool {
     matches!(
         kind,
-        Path | Sockaddr | PollFds | FdSet | EpollEvents | EpollEvent | Pointer
+        Path | Sockaddr | PollFds | FdSet | EpollEvents | EpollEvent | Timespec | Timeval | Pointer
     )
+}
+
+/// A `struct timespec` or `timeval`: `{tv_sec=1, tv_nsec=500000000}`.
+fn time(data: &[u8], fraction: &str) -> String {
+    let mut numbers = data.chunks_exact(size_of::<i64>()).map(|bytes| {
+        let bytes = bytes.first_chunk().copied();
+        i64::from_le_bytes(bytes.unwrap_or_default())
+    });
+    match (numbers.next(), numbers.next()) {
+        (Some(seconds), Some(rest)) => format!("{{tv_sec={seconds}, {fraction}={rest}}}"),
+        _ => "{}".into(),
+    }
 }
 
 /// Arguments that are made of named numbers.
@@ -325,6 +340,8 @@ mod tests {
             (Pointer, 0x7fff, "0x7fff"),
             (PollFds, 0x7fff, "0x7fff"),
             (FdSet, 0, "NULL"),
+            (Timespec, 0x7fff, "0x7fff"),
+            (Timeval, 0, "NULL"),
             (Signed, u64::MAX, "-1"),
             (Flags, 0, "0"),
         ];
@@ -356,6 +373,12 @@ mod tests {
         check(Sockaddr, &[1, 0, b'/', b'x', 0, 9], false, "{\"/x\"}");
         check(Sockaddr, &[1, 0, 0, b'x'], false, "{@\"x\"}");
         check(Sockaddr, &[], false, "{}");
+        let [one, half] = [1u64, 500_000_000].map(u64::to_le_bytes);
+        let time = [one, half].concat();
+        check(Timespec, &time, false, "{tv_sec=1, tv_nsec=500000000}");
+        check(Address, &time, false, "{tv_sec=1, tv_nsec=500000000}");
+        check(Timeval, &time, false, "{tv_sec=1, tv_usec=500000000}");
+        check(Timespec, &time[..9], false, "{}");
         let mut v6 = [0; 28];
         (v6[0], v6[3], v6[23]) = (10, 80, 1);
         check(Sockaddr, &v6, false, "{[::1]:80}");
