@@ -17,6 +17,9 @@ import time
 
 import bench_record
 
+# What comes with a recording at the usual rate is read in a moment: `flame` is measured on many samples too.
+SAMPLE_HZ = "9999"
+SAMPLED_SHARE = 3
 COMMANDS = ["threads", "syscalls", "flame", "flame --off-cpu", "locks", "cpus", "files", "rpcs"]
 PERF_SHARE = 20
 
@@ -49,19 +52,20 @@ def row(name, events, result, more=""):
     )
 
 
-def ours(record, replay, work, workload, runs):
-    capture = os.path.join(work, "replay.kndl")
+def recorded(record, replay, capture, options, workload):
+    """Records a workload; how many rows each table has."""
     subprocess.run(
-        [record, "-o", capture, "--", *workload],
+        [record, *options, "-o", capture, "--", *workload],
         check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )
     answer = subprocess.run([replay, "info", capture, "--format", "json"], check=True, capture_output=True)
     tables = json.loads(answer.stdout)["info"]["tables"]
-    kinds = {"syscalls", "arguments", "payloads", "switches", "wakeups", "samples", "tcp"}
-    events = sum(table["rows"] for table in tables if table["table"] in kinds)
-    print(f"replay of {events} events, {os.path.getsize(capture)} bytes")
+    return {table["table"]: table["rows"] for table in tables}
+
+
+def analyze(replay, capture, events, commands, runs):
     most = os.cpu_count() or 1
-    for command in COMMANDS:
+    for command in commands:
         analysis = [replay, *command.split(), capture]
         single = best([*analysis, "--jobs", "1"], runs)
         row(f"{command} --jobs 1", events, single)
@@ -69,6 +73,23 @@ def ours(record, replay, work, workload, runs):
             parallel = best([*analysis, "--jobs", str(most)], runs)
             faster = single and parallel and f"  {single[0] / parallel[0]:.2f} x"
             row(f"{command} --jobs {most}", events, parallel, faster or "")
+
+
+def ours(record, replay, work, workload, runs):
+    capture = os.path.join(work, "replay.kndl")
+    tables = recorded(record, replay, capture, [], workload)
+    kinds = {"syscalls", "arguments", "payloads", "switches", "wakeups", "samples", "tcp"}
+    events = sum(rows for table, rows in tables.items() if table in kinds)
+    print(f"replay of {events} events, {os.path.getsize(capture)} bytes")
+    analyze(replay, capture, events, COMMANDS, runs)
+
+
+def sampled(record, replay, work, workload, runs):
+    capture = os.path.join(work, "sampled.kndl")
+    tables = recorded(record, replay, capture, ["--sample-hz", SAMPLE_HZ, "--no-payload"], workload)
+    samples = tables.get("samples", 0)
+    print(f"replay of {samples} samples, {os.path.getsize(capture)} bytes")
+    analyze(replay, capture, samples, ["flame"], runs)
 
 
 def perf(work, workload):
@@ -98,6 +119,8 @@ def main():
     with open(script, "w") as out:
         out.write(bench_record.REDIS)
     ours(record, replay, work, ["bash", script, requests], bench_record.RUNS)
+    fewer = str(int(requests) // SAMPLED_SHARE)
+    sampled(record, replay, work, ["bash", script, fewer], bench_record.RUNS)
     if shutil.which("perf"):
         perf(work, ["bash", script, str(int(requests) // PERF_SHARE)])
 

@@ -11,7 +11,6 @@ use crate::{
     header::{FORMAT, HEADER_MEMBER, INDEX_MEMBER, SUMMARY_MEMBER},
     schema::{Index, Table},
     segment,
-    writer::member_name,
 };
 
 /// An open capture. Cheap to share between threads: it holds the file's bytes by reference.
@@ -197,8 +196,13 @@ fn member_bytes(file: &Bytes, entry: &Entry) -> Result<Bytes, FormatError> {
 pub(crate) fn table_member(name: &str) -> Option<(u32, &str)> {
     let (number, file) = name.split_once('/')?;
     let table = file.strip_suffix(".parquet")?;
-    let segment = number.parse().ok()?;
-    (member_name(segment, table) == name).then_some((segment, table))
+    let is_exact = match number.len() {
+        0..6 => false,
+        6 => true,
+        _ => !number.starts_with('0'),
+    };
+    let is_number = is_exact && number.bytes().all(|byte| byte.is_ascii_digit());
+    Some((is_number.then(|| number.parse().ok())??, table))
 }
 
 fn read_header(bytes: &[u8], listing: &container::Listing) -> Result<Header, FormatError> {

@@ -12,7 +12,7 @@ mod bytes;
 mod directory;
 mod local;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 
 pub use directory::directory;
 pub use local::{local_header, read_local};
@@ -111,7 +111,7 @@ pub fn list(file: &[u8]) -> Result<Listing, FormatError> {
         },
         None => list_unfinished(file, &first)?,
     };
-    let mut names = BTreeSet::new();
+    let mut names = HashSet::with_capacity(listing.entries.len());
     match listing.entries.iter().find(|e| !names.insert(&*e.name)) {
         Some(second) => Err(second.damaged("a member before it has the same name".into())),
         None => Ok(listing),

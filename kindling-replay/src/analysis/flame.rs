@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use kindling_format::schema::Sample;
-use rayon::prelude::*;
 use serde::{Serialize, Serializer};
 
 use crate::{
+    analysis::flame_names::{self, Key, Names, Weight, Weights, add},
     context::Context,
     filter::EventKind,
     model::{
@@ -92,85 +92,63 @@ pub fn report(context: &Context, catalog: &Catalog, stacks: &Stacks, kind: Kind)
         Kind::OnCpu => on_cpu(context, catalog, stacks),
         Kind::OffCpu | Kind::Wakers => off_cpu(context, catalog, stacks, kind),
     };
-    let weights: Vec<(Key<'_>, Weight)> = weights.into_iter().collect();
-    let named = weights
-        .into_par_iter()
-        .map(|(key, weight)| (frames(stacks, key), weight));
-    let mut rows: BTreeMap<Vec<String>, Weight> = BTreeMap::new();
-    // Frames can have the same names.
-    for (frames, weight) in context.pool.install(|| named.collect::<Vec<_>>()) {
-        add(rows.entry(frames).or_default(), weight);
-    }
-    let total_ns = rows
-        .values()
-        .fold(0i64, |sum, (ns, _)| sum.saturating_add(*ns));
-    let count = rows.values().map(|(_, count)| count).sum();
-    let functions = functions(&rows);
-    let stacks = rows
-        .into_iter()
-        .map(|(frames, (ns, count))| StackRow { frames, ns, count });
-    let mut stacks: Vec<StackRow> = stacks.collect();
-    stacks.sort_by(|a, b| b.ns.cmp(&a.ns).then_with(|| a.frames.cmp(&b.frames)));
-    FlameReport {
-        kind,
-        total_ns,
-        count,
-        functions: List::new(functions, context.top),
-        stacks: List::new(stacks, context.top),
-    }
+    context.pool.install(|| {
+        let names = Names::new(stacks, &weights);
+        let chains = flame_names::chains(&names, weights);
+        let sum = |sum: i64, (_, (ns, _)): &(_, Weight)| sum.saturating_add(*ns);
+        FlameReport {
+            kind,
+            total_ns: chains.iter().fold(0, sum),
+            count: chains.iter().map(|(_, (_, count))| count).sum(),
+            functions: List::new(flame_names::functions(&names, &chains), context.top),
+            stacks: List::new(flame_names::rows(&names, chains), context.top),
+        }
+    })
 }
 
-/// What stacks are told apart by while they are counted.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Key<'a> {
-    comm: String,
-    /// The frames, innermost first: those of many stacks are the same.
-    stack: Option<&'a [u32]>,
-    /// Stands for the stack where there is none, or on top of it.
-    leaf: Option<String>,
-}
-
-/// Nanoseconds, and how often.
-type Weight = (i64, u64);
-type Weights<'a> = BTreeMap<Key<'a>, Weight>;
-
-fn add(sum: &mut Weight, (ns, count): Weight) {
-    *sum = (sum.0.saturating_add(ns), sum.1 + count);
+/// Puts together what has the same frames.
+fn merged<'a>(counted: impl Iterator<Item = (Key<'a>, Weight)>) -> Weights<'a> {
+    let mut weights: BTreeMap<Key<'a>, Weight> = BTreeMap::new();
+    for (key, weight) in counted {
+        add(weights.entry(key).or_default(), weight);
+    }
+    weights.into_iter().collect()
 }
 
 fn on_cpu<'a>(context: &Context, catalog: &Catalog, stacks: &'a Stacks) -> Weights<'a> {
     let selected = EventSelection::new(context, catalog, &[EventKind::Sample]);
-    let mut weights = Weights::new();
+    // By the stack's id, which is compared sooner than its frames.
+    let mut by_id: BTreeMap<(u32, &str, Option<u32>), Weight> = BTreeMap::new();
     scan::segments(
         context,
         "counting samples",
         |segment| {
-            let mut weights: BTreeMap<(u32, &str, Option<&'a [u32]>), Weight> = BTreeMap::new();
+            let mut weights: BTreeMap<(u32, &str, Option<u32>), Weight> = BTreeMap::new();
             for row in selected.rows::<Sample>(segment, EventKind::Sample).iter() {
                 if selected.admits(row.tid, row.ts, Details::Sample(&row)) {
                     let comm = catalog.comm_at(row.tid, row.ts);
                     let known = if comm.is_empty() { row.tid } else { 0 };
-                    let stack = row.stack.map(|id| stacks.frames(id));
-                    let weight = weights.entry((known, comm, stack)).or_default();
+                    let weight = weights.entry((known, comm, row.stack)).or_default();
                     add(weight, (row.period_ns, 1));
                 }
             }
             weights
         },
         |some| {
-            for ((tid, comm, stack), weight) in some {
-                let comm = if comm.is_empty() {
-                    format!("tid {tid}")
-                } else {
-                    comm.to_owned()
-                };
-                let leaf = stack.is_none().then(|| "[no stack]".to_owned());
-                let key = Key { comm, stack, leaf };
-                add(weights.entry(key).or_default(), weight);
+            for (key, weight) in some {
+                add(by_id.entry(key).or_default(), weight);
             }
         },
     );
-    weights
+    let key = |(tid, comm, stack): (u32, &str, Option<u32>)| Key {
+        comm: match comm {
+            "" => format!("tid {tid}"),
+            comm => comm.to_owned(),
+        },
+        stack: stack.map(|id| stacks.frames(id)),
+        leaf: stack.is_none().then(|| "[no stack]".to_owned()),
+    };
+    merged(by_id.into_iter().map(|(id, weight)| (key(id), weight)))
 }
 
 fn off_cpu<'a>(
@@ -196,20 +174,17 @@ fn off_cpu<'a>(
             add(weight, (slice.length_ns(), 1));
         }
     });
-    let mut weights = Weights::new();
-    for ((lane, stack, leaf), weight) in by_lane {
-        let comm = lanes
-            .get(lane)
-            .map_or("", |lane| lane.life.comm_at(lane.end))
-            .to_owned();
-        let leaf = Some(leaf).filter(|leaf| !leaf.is_empty());
-        let stack = stack.map(|id| stacks.frames(id));
-        add(
-            weights.entry(Key { comm, stack, leaf }).or_default(),
-            weight,
-        );
-    }
-    weights
+    let comm = |lane: usize| {
+        let lane = lanes.get(lane);
+        lane.map_or("", |lane| lane.life.comm_at(lane.end))
+    };
+    let key = |(lane, stack, leaf): (usize, Option<u32>, String)| Key {
+        comm: comm(lane).to_owned(),
+        stack: stack.map(|id| stacks.frames(id)),
+        leaf: Some(leaf).filter(|leaf| !leaf.is_empty()),
+    };
+    let counted = by_lane.into_iter();
+    merged(counted.map(|(lane, weight)| (key(lane), weight)))
 }
 
 /// The syscall where there is no stack; the waker on top if that is asked for.
@@ -232,46 +207,4 @@ fn leaf(catalog: &Catalog, slice: &Slice, kind: Kind) -> String {
         };
     }
     leaf
-}
-
-fn frames(stacks: &Stacks, key: Key<'_>) -> Vec<String> {
-    let names = key.stack.map(|stack| stacks.labels_of(stack));
-    let names = names.unwrap_or_default();
-    let leaf = key
-        .leaf
-        .iter()
-        .flat_map(|leaf| leaf.split(';'))
-        .map(str::to_owned);
-    std::iter::once(key.comm).chain(names).chain(leaf).collect()
-}
-
-fn functions(stacks: &BTreeMap<Vec<String>, Weight>) -> Vec<FunctionRow> {
-    let mut times: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
-    for (frames, (ns, _)) in stacks {
-        let mut functions: Vec<&str> = frames.iter().skip(1).map(String::as_str).collect();
-        if let Some(innermost) = functions.last() {
-            let own = &mut times.entry(innermost).or_default().0;
-            *own = own.saturating_add(*ns);
-        }
-        // A function that calls itself counts once.
-        functions.sort_unstable();
-        functions.dedup();
-        for function in functions {
-            let total = &mut times.entry(function).or_default().1;
-            *total = total.saturating_add(*ns);
-        }
-    }
-    let row = |(function, (self_ns, total_ns)): (&str, _)| FunctionRow {
-        function: function.to_owned(),
-        self_ns,
-        total_ns,
-    };
-    let mut rows: Vec<FunctionRow> = times.into_iter().map(row).collect();
-    rows.sort_by(|a, b| {
-        let key = |row: &FunctionRow| (row.self_ns, row.total_ns);
-        key(b)
-            .cmp(&key(a))
-            .then_with(|| a.function.cmp(&b.function))
-    });
-    rows
 }

@@ -6,6 +6,8 @@ use kindling_format::schema::{Frame, Stack, Symbol};
 
 use crate::{context::Context, scan};
 
+/// What a frame is called that the capture does not have.
+pub const UNKNOWN: &str = "[unknown]";
 /// The module of kernel code.
 const KERNEL: &str = "[kernel]";
 /// The most functions that one frame may be inlined from: a chain in a damaged capture may be a
@@ -15,8 +17,8 @@ const INLINE_LIMIT: usize = 64;
 /// All call stacks of a capture.
 #[derive(Debug, Default)]
 pub struct Stacks {
-    /// Where in `frames_of` the frames of each stack are, innermost first.
-    stacks: BTreeMap<u32, Range<usize>>,
+    /// Where in `frames_of` the frames of each stack are, innermost first; by id.
+    stacks: Vec<(u32, Range<usize>)>,
     frames_of: Vec<u32>,
     frames: BTreeMap<u32, Frame>,
     symbols: BTreeMap<u32, Symbol>,
@@ -49,50 +51,80 @@ impl Stacks {
                 (stacks, frames, symbols)
             },
             |(stacks, frames, symbols)| {
-                let ids = stacks.stacks.keys();
-                ids.for_each(|&id| all.add(id, stacks.frames(id)));
+                let spans = stacks.stacks.into_iter();
+                let from = all.frames_of.len();
+                all.stacks
+                    .extend(spans.map(|(id, span)| (id, from + span.start..from + span.end)));
+                all.frames_of.extend(stacks.frames_of);
                 all.frames
                     .extend(frames.into_iter().map(|row| (row.id, row)));
                 all.symbols
                     .extend(symbols.into_iter().map(|row| (row.id, row)));
             },
         );
+        all.settle();
         all
     }
 
+    /// Adds a stack; what was added is found when it is settled.
     fn add(&mut self, id: u32, frames: &[u32]) {
         let start = self.frames_of.len();
         self.frames_of.extend_from_slice(frames);
-        self.stacks.insert(id, start..self.frames_of.len());
+        self.stacks.push((id, start..self.frames_of.len()));
+    }
+
+    /// Of several stacks with one id the last counts.
+    fn settle(&mut self) {
+        self.stacks.sort_by_key(|(id, _)| *id);
+        self.stacks.dedup_by(|(id, span), (before, kept)| {
+            let is_same = id == before;
+            if is_same {
+                *kept = span.clone();
+            }
+            is_same
+        });
     }
 
     /// The ids of all stacks, rising.
     pub fn ids(&self) -> impl Iterator<Item = u32> + '_ {
-        self.stacks.keys().copied()
+        self.stacks.iter().map(|(id, _)| *id)
     }
 
     /// The frames of a stack, innermost first; empty if the capture does not have it. Several stacks can have
     /// the same.
     pub fn frames(&self, stack: u32) -> &[u32] {
-        let span = self.stacks.get(&stack).cloned();
-        span.and_then(|span| self.frames_of.get(span))
+        let at = self.stacks.binary_search_by_key(&stack, |(id, _)| *id);
+        let span = at.ok().and_then(|at| self.stacks.get(at));
+        span.and_then(|(_, span)| self.frames_of.get(span.clone()))
             .unwrap_or_default()
     }
 
     /// The functions of a stack, innermost first; empty if the capture does not have it.
     pub fn functions(&self, stack: u32) -> Vec<Function> {
-        self.functions_of(self.frames(stack))
+        let frames = self.frames(stack).iter();
+        frames
+            .flat_map(|&frame| self.functions_of_frame(frame))
+            .collect()
     }
 
     /// The functions of a stack as reports spell them, outermost first: kernel functions end with
     /// `_[k]`, inlined ones with `_[i]`.
     pub fn labels(&self, stack: u32) -> Vec<String> {
-        self.labels_of(self.frames(stack))
+        let frames = self.frames(stack).iter().rev();
+        frames
+            .flat_map(|&frame| self.labels_of_frame(frame))
+            .collect()
     }
 
-    /// The same for the frames of a stack.
-    pub fn labels_of(&self, frames: &[u32]) -> Vec<String> {
-        let functions = self.functions_of(frames);
+    /// The ids of all frames, rising.
+    pub fn frame_ids(&self) -> impl Iterator<Item = u32> + '_ {
+        self.frames.keys().copied()
+    }
+
+    /// The same for a frame: several functions if some were inlined there, [`UNKNOWN`] if the capture does not have
+    /// it.
+    pub fn labels_of_frame(&self, frame: u32) -> Vec<String> {
+        let functions = self.functions_of_frame(frame);
         let label = |function: &Function| {
             let suffix = match (function.kernel, function.inlined) {
                 (true, _) => "_[k]",
@@ -104,17 +136,10 @@ impl Stacks {
         functions.iter().rev().map(label).collect()
     }
 
-    fn functions_of(&self, frames: &[u32]) -> Vec<Function> {
-        let frames = frames.iter();
-        frames
-            .flat_map(|&frame| self.functions_of_frame(frame))
-            .collect()
-    }
-
     fn functions_of_frame(&self, id: u32) -> Vec<Function> {
         let Some(frame) = self.frames.get(&id) else {
             return vec![Function {
-                name: "[unknown]".into(),
+                name: UNKNOWN.into(),
                 kernel: false,
                 inlined: false,
             }];
@@ -195,6 +220,7 @@ mod tests {
         };
         stacks.add(1, &[2, 1, 3, 4, 99]);
         stacks.add(2, &[5]);
+        stacks.settle();
         let names: Vec<_> = stacks.functions(1).into_iter().map(|f| f.name).collect();
         let expect = [
             "[kernel+0x10]",

@@ -1,6 +1,6 @@
 //! Flame graphs: inferno's SVG, folded stacks, and the hottest functions as text.
 
-use std::io::Write;
+use std::{borrow::Cow, io::Write};
 
 use inferno::flamegraph::{self, Options, Palette, color::BasicPalette, color::MultiPalette};
 
@@ -104,14 +104,20 @@ fn lines(report: &FlameReport) -> Vec<String> {
 }
 
 fn line(row: &StackRow) -> String {
-    let clean = |frame: &String| -> String {
-        let safe = |c: char| match c {
-            ';' => ':',
-            c if c.is_control() => '?',
-            c => c,
-        };
-        frame.chars().map(safe).collect()
-    };
-    let frames: Vec<String> = row.frames.iter().map(clean).collect();
+    let frames: Vec<Cow<'_, str>> = row.frames.iter().map(|frame| clean(frame)).collect();
     format!("{} {}", frames.join(";"), row.ns)
+}
+
+/// A name without what means something else in a line of folded stacks.
+fn clean(frame: &str) -> Cow<'_, str> {
+    let is_plain = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b';';
+    if frame.bytes().all(is_plain) {
+        return Cow::Borrowed(frame);
+    }
+    let safe = |c: char| match c {
+        ';' => ':',
+        c if c.is_control() => '?',
+        c => c,
+    };
+    frame.chars().map(safe).collect()
 }
