@@ -123,6 +123,38 @@ fn the_analyzer_says_whether_the_time_was_over() {
     }
 }
 
+/// After a stop the kernel goes on with a call under another name.
+#[test]
+fn a_wait_that_a_stop_broke_off_goes_on_for_the_same_reason() {
+    needs!("syscalls", "switches", "wakeups", "mappings");
+    let recording = Program::compile("restarts").record(&[], &["500"]);
+    recording.assert_complete();
+    let Some(report) = analyzed(&recording, "threads", &[]) else {
+        return;
+    };
+    let asked_ns = number(&recording.truth["ns"]);
+    for reason in ["timer", "poll", "lock"] {
+        let tid = &recording.truth[reason];
+        let row = report["rows"].as_array().unwrap().iter();
+        let row = row.clone().find(|row| row["tid"] == *tid);
+        let blocked = &row.expect("the process has a row")["blocked_by_ns"];
+        let [waited_ns, stopped_ns] =
+            [reason, "stopped"].map(|reason| blocked[reason].as_i64().unwrap_or_default());
+        // A fifth before the stop, a fifth stopped, three fifths after.
+        assert!(waited_ns > asked_ns / 2, "{reason}: {blocked}");
+        assert!(stopped_ns > asked_ns / 10, "{reason}: {blocked}");
+        let Some(story) = story(&recording, tid) else {
+            return;
+        };
+        let rows = story["waits"]["rows"].as_array().unwrap().iter();
+        let mut last = rows.filter(|row| row["reason"] == reason);
+        assert!(
+            last.any(|row| row["ended"] == "timed_out" && number(&row["max_ns"]) > asked_ns / 2),
+            "{reason}: {story:#}"
+        );
+    }
+}
+
 #[test]
 fn futexes_of_calls_of_their_own_are_locks_too() {
     needs!("syscalls", "switches", "wakeups");

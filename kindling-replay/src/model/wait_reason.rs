@@ -29,7 +29,7 @@ const FAULTS: [&str; 4] = [
     "do_mem_abort",
 ];
 /// How the names of functions begin in which the kernel waits for one thing.
-const WAITS: [(Hint, &[&str]); 3] = [
+const WAITS: [(Hint, &[&str]); 4] = [
     (
         Hint::Disk,
         &[
@@ -54,8 +54,11 @@ const WAITS: [(Hint, &[&str]); 3] = [
             "__vma_start_write",
             "__vma_enter_locked",
             "rt_mutex_",
+            // How `restart_syscall` goes on with a call that a stop has broken off.
+            "futex_wait_restart",
         ],
     ),
+    (Hint::Poll, &["do_restart_poll"]),
     (
         Hint::Memory,
         &[
@@ -113,6 +116,7 @@ enum Hint {
     Memory,
     Disk,
     Lock,
+    Poll,
 }
 
 /// Finds reasons.
@@ -145,6 +149,7 @@ impl<'a> Classifier<'a> {
             (Some(Hint::Memory), _) => Reason::PageFault,
             (Some(Hint::Disk), _) => Reason::Disk,
             (Some(Hint::Lock), _) => Reason::Lock,
+            (Some(Hint::Poll), _) => Reason::Poll,
             (None, Some(nr)) => self.of_syscall(nr, call),
             (None, None) if kernel_thread || raw.any_syscall => Reason::Other,
             // In no syscall, it came from user space by an exception: its memory was not there.
@@ -157,7 +162,11 @@ impl<'a> Classifier<'a> {
         let name = nr.map_or("", |nr| self.name(nr));
         let is_futex = reason == Reason::Lock && matches!(name, "futex" | "futex_wait");
         slice.wait.futex = call.filter(|_| is_futex).map(|call| call.args[0]);
-        slice.wait.ended = call.map(|call| Ended::of_call(name, call.ret));
+        let ended_as = match (name, reason) {
+            ("restart_syscall", Reason::Lock) => "futex",
+            _ => name,
+        };
+        slice.wait.ended = call.map(|call| Ended::of_call(ended_as, call.ret));
         slice
     }
 
