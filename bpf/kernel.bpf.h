@@ -68,6 +68,7 @@ enum { BPF_RB_AVAIL_DATA = 0 };
 #define IPPROTO_TCP 6
 #define TCP_SYN_RECV 3
 #define TCP_TIME_WAIT 6
+#define TCP_CLOSE 7
 #define TCP_LISTEN 10
 #define TCP_NEW_SYN_RECV 12
 #define MSG_PEEK 2
@@ -283,6 +284,7 @@ struct tcp_sock {
 	u32 write_seq;
 	u32 snd_una;
 	u64 bytes_acked;
+	u32 segs_in;
 	u64 bytes_received;
 };
 

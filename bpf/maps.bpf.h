@@ -29,8 +29,6 @@ const volatile u16 cfg_ring_of_cpu[KD_MAX_CPUS] = {};
 
 /* When recording began; the time of syscalls that were entered before. */
 u64 started_ts = 0;
-/* The time, as user space told it when it last looked at the rings: for what is not to be told too often. */
-u64 recent_ts = 0;
 /* What the iterator over tasks is to do. */
 enum { PHASE_FIND = 0, PHASE_END = 1, PHASE_LOOK = 2, PHASE_DUMP = 3 };
 u32 iter_phase = PHASE_FIND;
@@ -202,9 +200,8 @@ struct {
 /* TCP sockets of the target by struct sock *. */
 struct socket_state {
 	u64 cookie; /* tells an address that was reused */
-	u64 told_ts; /* recent_ts when the socket's measurements were last sent */
 	u32 file;
-	u32 pad;
+	u32 segments; /* that had arrived when the socket's measurements were last sent */
 };
 
 struct {

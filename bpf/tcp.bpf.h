@@ -9,9 +9,6 @@
 #ifndef KINDLING_TCP_BPF_H
 #define KINDLING_TCP_BPF_H
 
-/* A connection's measurements are told again after this time, if packets arrive. */
-#define RTT_INTERVAL_NS 100000000
-
 static __always_inline bool is_full_socket(u8 state)
 {
 	return state != TCP_TIME_WAIT && state != TCP_NEW_SYN_RECV;
@@ -54,30 +51,23 @@ static __always_inline void fill_tcp_facts(struct kd_tcp *record, const struct s
 	record->received = BPF_CORE_READ(tcp, bytes_received);
 }
 
-static __always_inline void emit_tcp(const struct sock *sk, u64 cookie, u8 event, u8 old_state,
-				     u8 state)
+static __always_inline void send_tcp(const struct sock *sk, const struct socket_state *known, u8 event,
+				     u8 old_state, u8 state)
 {
-	struct socket_state *known = socket_state_of(sk, cookie);
 	u32 cpu = bpf_get_smp_processor_id();
+	void *ring = ring_of(cpu);
 	struct kd_tcp *record;
-	u64 now;
-	void *ring;
 
-	if (!known)
-		return;
-	now = now_ns();
-	known->told_ts = recent_ts;
-	ring = ring_of(cpu);
 	if (!ring) {
 		count_lost(cpu, KD_TCP);
 		return;
 	}
-	record = RESERVE(ring, struct kd_tcp, sizeof(*record), now, 0, cpu, KD_TCP, event);
+	record = RESERVE(ring, struct kd_tcp, sizeof(*record), now_ns(), 0, cpu, KD_TCP, event);
 	if (!record)
 		return;
 	__builtin_memset((void *)record + sizeof(record->head), 0,
 			 sizeof(*record) - sizeof(record->head));
-	record->cookie = cookie;
+	record->cookie = known->cookie;
 	record->file = known->file;
 	record->old_state = old_state;
 	record->state = state;
@@ -91,6 +81,15 @@ static __always_inline void emit_tcp(const struct sock *sk, u64 cookie, u8 event
 		fill_tcp_facts(record, sk);
 	}
 	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
+static __always_inline void emit_tcp(const struct sock *sk, u64 cookie, u8 event, u8 old_state,
+				     u8 state)
+{
+	struct socket_state *known = socket_state_of(sk, cookie);
+
+	if (known)
+		send_tcp(sk, known, event, old_state, state);
 }
 
 SEC("tp_btf/inet_sock_set_state")
@@ -133,18 +132,34 @@ TCP_EVENT(tcp_retransmit_skb, KD_TCP_RETRANSMIT)
 TCP_EVENT(tcp_send_reset, KD_TCP_RESET_SENT)
 TCP_EVENT(tcp_receive_reset, KD_TCP_RESET_RECEIVED)
 
-/* At every packet that arrives, so what is not wanted is told apart first, without reading a clock. */
-SEC("tp_btf/tcp_probe")
-int MEASURED_PROG(tcp_probe, struct sock *sk)
+/* Sends what a connection measures, if packets have arrived since it was last sent. */
+static long look_at_socket(void *map, const u64 *address, struct socket_state *known, void *context)
 {
-	u64 address = (u64)sk;
-	struct socket_state *known = bpf_map_lookup_elem(&sockets, &address);
+	const struct sock *sk = (const struct sock *)*address;
+	u32 segments;
 	u8 state;
 
-	if (stopped || !known || recent_ts - known->told_ts < RTT_INTERVAL_NS)
+	/* It may be gone, and its memory be another's, whose cookie is another one. */
+	if (BPF_CORE_READ(sk, __sk_common.skc_cookie.counter) != known->cookie)
 		return 0;
-	state = sk->__sk_common.skc_state;
-	emit_tcp(sk, bpf_get_socket_cookie(sk), KD_TCP_RTT, state, state);
+	state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	if (!is_full_socket(state) || state == TCP_CLOSE || state == TCP_LISTEN)
+		return 0;
+	segments = BPF_CORE_READ((const struct tcp_sock *)sk, segs_in);
+	if (segments == known->segments)
+		return 0;
+	known->segments = segments;
+	send_tcp(sk, known, KD_TCP_RTT, state, state);
+	return 0;
+}
+
+/* Run by user space from time to time. A tracepoint at which packets arrive (tcp_probe) would be passed by every
+ * packet of the host. */
+SEC("raw_tp")
+int look_at_sockets(void *context)
+{
+	if (!stopped)
+		bpf_for_each_map_elem(&sockets, look_at_socket, NULL, 0);
 	return 0;
 }
 

@@ -18,8 +18,8 @@ pub(crate) struct SourceSpec {
     pub(crate) optional: bool,
 }
 
-/// The program that user space runs on a CPU, and that is attached to nothing.
-pub(crate) const SEND_OUTBOX: &str = "send_outbox";
+/// The programs that user space runs, and that are attached to nothing.
+pub(crate) const RUN_BY_HAND: [&str; 2] = ["send_outbox", "look_at_sockets"];
 
 /// All sources that are BPF programs, in the order in which they are attached: lives first, so that
 /// no thread is born unseen, samples last, so that they do not see the others being attached.
@@ -52,7 +52,7 @@ pub(crate) const PROGRAMS: [SourceSpec; 15] = [
     },
     SourceSpec {
         name: "syscalls",
-        forms: &[&["sys_enter", "sys_exit", SEND_OUTBOX]],
+        forms: &[&["sys_enter", "sys_exit", "send_outbox"]],
         gives: "syscalls, files, payloads",
         required: false,
         optional: false,
@@ -89,7 +89,7 @@ pub(crate) const PROGRAMS: [SourceSpec; 15] = [
     },
     SourceSpec {
         name: "tcp_rtt",
-        forms: &[&["tcp_probe"]],
+        forms: &[&["look_at_sockets"]],
         gives: "round-trip times of TCP connections while they last",
         required: false,
         optional: false,

@@ -158,7 +158,8 @@ table! {
         kind: TcpKind, Dict;
         /// Whether a reset was sent or received; `out` for all else.
         direction: Direction, Dict;
-        /// The socket's cookie, as in `files`.
+        /// The socket's cookie, as in `files`; 0 as long as it has none, which only a socket can be without that was there
+        /// before the recording: `file` says which it is.
         cookie: u64, Delta;
         /// Its open file; null if no descriptor of it had been used yet.
         file: Option<u32>, Dict;

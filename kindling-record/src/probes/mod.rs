@@ -8,7 +8,9 @@ mod targets;
 use std::{mem::MaybeUninit, os::fd::AsRawFd, path::Path};
 
 use anyhow::{Result, anyhow};
-use libbpf_rs::{ErrorKind, Link, MapHandle, OpenObject, UprobeMultiOpts, skel::Skel};
+use libbpf_rs::{
+    ErrorKind, Link, MapHandle, OpenObject, ProgramInput, UprobeMultiOpts, skel::Skel,
+};
 use perf_event::{Builder, Counter, events::Software};
 
 use crate::{
@@ -16,7 +18,7 @@ use crate::{
     cpus::Cpus,
     raw::Kind,
     skeleton::KindlingSkel,
-    sources::{self, Missing, PROGRAMS, SAMPLES, SEND_OUTBOX, SourceSpec, TLS},
+    sources::{self, Missing, PROGRAMS, RUN_BY_HAND, SAMPLES, SourceSpec, TLS},
     tls_library::{self, TlsFunction},
     unwind_rules::UnwindRules,
 };
@@ -125,7 +127,7 @@ impl<'obj> Probes<'obj> {
         }
         let mut links = Vec::new();
         let programs = source.programs(kernel).iter();
-        for name in programs.filter(|name| **name != SEND_OUTBOX) {
+        for name in programs.filter(|name| !RUN_BY_HAND.contains(name)) {
             let link = attach_program(&self.skeleton, name)?;
             if *name == "iter_tasks" {
                 self.iterator = Some(link);
@@ -220,12 +222,11 @@ impl<'obj> Probes<'obj> {
         }
     }
 
-    /// Says what time it is, every few milliseconds: the programs then need no clock for what they tell from
-    /// time to time.
-    pub(crate) fn set_recent(&mut self, monotonic_ns: i64) {
-        if let Some(bss) = self.skeleton.maps.bss_data.as_deref_mut() {
-            bss.recent_ts = monotonic_ns as u64;
-        }
+    /// Has the measurements of connections sent that have changed.
+    pub(crate) fn look_at_sockets(&mut self) {
+        let program = &self.skeleton.progs.look_at_sockets;
+        // Where the source is left out the program was not loaded, and the kernel says so.
+        let _ = program.test_run(ProgramInput::default());
     }
 
     /// Begins or ends a sample of what the programs cost.

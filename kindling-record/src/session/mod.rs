@@ -46,6 +46,10 @@ const QUIET: Duration = Duration::from_millis(5);
 const IDLE: Duration = Duration::from_millis(20);
 /// How long finished syscalls may wait for others of their thread.
 const OUTBOX_INTERVAL_NS: i64 = 20_000_000;
+/// How often connections are asked for what they measure; less often if there are so many of them that this
+/// would take more than a hundredth of a CPU.
+const SOCKETS_INTERVAL_NS: i64 = 100_000_000;
+const SOCKETS_PART: i64 = 100;
 /// How often the clocks are compared.
 const CLOCK_INTERVAL_NS: i64 = 60_000_000_000;
 
@@ -98,6 +102,7 @@ struct Session<'a, 'obj> {
     last_clock_ns: i64,
     last_cut_ns: i64,
     last_outbox_ns: i64,
+    next_sockets_ns: i64,
 }
 
 impl Session<'_, '_> {
@@ -162,7 +167,11 @@ impl Session<'_, '_> {
     /// Does what is due by the clock; `false` if the capture cannot be written any more.
     fn keep_up(&mut self) -> Result<bool> {
         let now = clocks::monotonic_ns();
-        self.probes.set_recent(now);
+        if now >= self.next_sockets_ns {
+            self.probes.look_at_sockets();
+            let took_ns = clocks::monotonic_ns() - now;
+            self.next_sockets_ns = now + SOCKETS_INTERVAL_NS.max(took_ns * SOCKETS_PART);
+        }
         if now - self.last_outbox_ns >= OUTBOX_INTERVAL_NS {
             self.probes.empty_old_outboxes();
             self.last_outbox_ns = now;

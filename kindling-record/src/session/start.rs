@@ -75,6 +75,7 @@ pub(crate) fn run(config: &RecordConfig, signals: &Signals) -> Result<Outcome> {
         last_clock_ns: start.monotonic_ns,
         last_cut_ns: start.monotonic_ns,
         last_outbox_ns: start.monotonic_ns,
+        next_sockets_ns: start.monotonic_ns,
     };
     let missing = sources
         .into_iter()

@@ -1,11 +1,12 @@
 // TCP connections whose fate is known, over loopback.
 //
-//   tcp GOOD REFUSED RESET
+//   tcp GOOD REFUSED RESET MILLISECONDS
 //
 // GOOD connections carry 1000 bytes to the server, which answers 10, and are closed by the client
 // first; REFUSED go to a port where nobody listens, without blocking; RESET are closed by the client
-// with bytes that it has not read. Then one connection is tried for 1.5 s at a listener whose queue
-// is full, so that its SYN is sent again.
+// with bytes that it has not read. One connection lasts MILLISECONDS, if that is not 0: every five of them the
+// client sends a byte, which nobody reads. Then one is tried for 1.5 s at a listener whose queue is full, so that
+// its SYN is sent again.
 
 #include "truth.h"
 #include <arpa/inet.h>
@@ -129,6 +130,26 @@ static void reset(int server)
 	close(accepted);
 }
 
+static void lasting(int server, long ms)
+{
+	char byte = 0;
+	int accepted, fd;
+	long sent = 0;
+
+	if (!ms) {
+		printf("{}");
+		return;
+	}
+	fd = connect_to(server, &accepted);
+	for (; sent < ms / 5; sent++) {
+		expect(send(fd, &byte, 1, 0), 1, "send");
+		poll(NULL, 0, 5);
+	}
+	printf("{\"client\": %llu, \"server\": %llu, \"sent\": %ld}", cookie_of(fd), cookie_of(accepted), sent);
+	close(accepted);
+	close(fd);
+}
+
 static void unanswered(void)
 {
 	int full = listener(0), fds[8];
@@ -152,8 +173,8 @@ static void unanswered(void)
 
 int main(int argc, char **argv)
 {
-	if (argc != 4) {
-		fprintf(stderr, "usage: tcp GOOD REFUSED RESET\n");
+	if (argc != 5) {
+		fprintf(stderr, "usage: tcp GOOD REFUSED RESET MILLISECONDS\n");
 		return 2;
 	}
 	buffer_output();
@@ -167,7 +188,9 @@ int main(int argc, char **argv)
 	printf("0], \"reset\": [");
 	for (int i = 0; i < atoi(argv[3]); i++)
 		reset(server);
-	printf("0], \"unanswered\": ");
+	printf("0], \"lasting\": ");
+	lasting(server, atol(argv[4]));
+	printf(", \"unanswered\": ");
 	unanswered();
 	printf("}\n");
 	return 0;

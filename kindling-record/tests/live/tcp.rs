@@ -46,7 +46,7 @@ fn states(rows: &[Tcp]) -> Vec<TcpState> {
 fn connections_are_followed_from_state_to_state() {
     use TcpState::*;
     needs!("syscalls", "tcp");
-    let recording = Program::compile("tcp").record(&[], &["20", "7", "5"]);
+    let recording = Program::compile("tcp").record(&[], &["20", "7", "5", "0"]);
     recording.assert_complete();
     let sockets = by_cookie(&recording);
     let port = id(&recording.truth["port"]) as u16;
@@ -99,10 +99,43 @@ fn connections_are_followed_from_state_to_state() {
     assert_eq!(received.count(), 5);
 }
 
+/// What it measures is told while it lasts, and how much waits to be read.
+#[test]
+fn a_connection_that_lasts_is_told_again_and_again() {
+    needs!("syscalls", "tcp", "tcp_rtt");
+    let recording = Program::compile("tcp").record(&[], &["0", "0", "0", "1500"]);
+    recording.assert_complete();
+    let truth = &recording.truth["lasting"];
+    let sockets = by_cookie(&recording);
+    let told = |end: &str| -> Vec<&Tcp> {
+        let rows = &sockets[&truth[end].as_u64().unwrap()];
+        rows.iter().filter(|row| row.kind == TcpKind::Rtt).collect()
+    };
+    for rows in [told("client"), told("server")] {
+        // It lasts 1.5 s, or longer on a busy machine, and is looked at every 100 ms.
+        assert!((5..=60).contains(&rows.len()), "{rows:?}");
+        let is_sound = |row: &&Tcp| row.state == TcpState::Established && row.local_port.is_some();
+        assert!(rows.iter().all(is_sound), "{rows:?}");
+    }
+    let client = told("client");
+    assert!(client.iter().all(|row| row.srtt_us.is_some()), "{client:?}");
+    let unread: Vec<u32> = told("server")
+        .iter()
+        .filter_map(|row| row.unread_bytes)
+        .collect();
+    assert!(
+        unread.windows(2).all(|pair| pair[0] < pair[1]),
+        "{unread:?}"
+    );
+    let last = unread.last().copied().unwrap_or_default();
+    let sent = number(&truth["sent"]) as u32;
+    assert!(last > sent / 2 && last <= sent, "{unread:?} of {sent}");
+}
+
 #[test]
 fn a_syn_that_is_sent_again_is_counted_as_the_kernel_does() {
     needs!("syscalls", "tcp");
-    let recording = Program::compile("tcp").record(&[], &["0", "0", "0"]);
+    let recording = Program::compile("tcp").record(&[], &["0", "0", "0", "0"]);
     recording.assert_complete();
     let truth = &recording.truth["unanswered"];
     let rows = &by_cookie(&recording)[&truth["cookie"].as_u64().unwrap()];
@@ -119,7 +152,7 @@ fn a_syn_that_is_sent_again_is_counted_as_the_kernel_does() {
 #[test]
 fn a_socket_is_tied_to_its_file() {
     needs!("syscalls", "tcp");
-    let recording = Program::compile("tcp").record(&[], &["3", "0", "0"]);
+    let recording = Program::compile("tcp").record(&[], &["3", "0", "0", "0"]);
     let files = recording.rows::<File>();
     let sockets = by_cookie(&recording);
     for cookie in cookies(&recording, "good") {
