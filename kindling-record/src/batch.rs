@@ -28,6 +28,8 @@ const ROUND_ROWS: usize = ROUND * 16;
 pub(crate) struct RawStack {
     /// Its id in the capture.
     pub(crate) id: u32,
+    /// Whether later rows may name it too: the kernel side sends it once.
+    pub(crate) is_shared: bool,
     pub(crate) ts: i64,
     pub(crate) pid: u32,
     /// Kernel addresses, innermost first.

@@ -6,6 +6,8 @@ use std::collections::HashMap;
 /// More than these are forgotten: twice of what the kernel side knows (`sent_stacks` in
 /// `maps.bpf.h`), so that what is forgotten here is sent again should it come back.
 const MOST: usize = 65_536;
+/// Stacks of one row each that wait for it. It follows at once, so what waits among more was lost.
+const MOST_AWAITED: usize = 1_024;
 /// Slices that a stack may still be named in after its last use: those of the window, and one more.
 const SLICES: u32 = 10;
 
@@ -22,6 +24,7 @@ struct Known {
 #[derive(Debug, Default)]
 pub(crate) struct StackIds {
     by_hash: HashMap<u64, Known>,
+    awaited: HashMap<u64, u32>,
     last_id: u32,
     slice: u32,
 }
@@ -30,7 +33,24 @@ impl StackIds {
     /// The id of the stack with this hash; 0 is none.
     #[inline]
     pub(crate) fn id(&mut self, hash: u64) -> Option<u32> {
-        (hash != 0).then(|| self.known(hash).id)
+        if hash == 0 {
+            return None;
+        }
+        let awaited = match self.awaited.is_empty() {
+            true => None,
+            false => self.awaited.remove(&hash),
+        };
+        Some(awaited.unwrap_or_else(|| self.known(hash).id))
+    }
+
+    /// The id of a stack with a hash of its own, which the next row of its CPU names, and no other.
+    pub(crate) fn sent_once(&mut self, hash: u64) -> u32 {
+        if self.awaited.len() >= MOST_AWAITED {
+            self.awaited.clear();
+        }
+        self.last_id += 1;
+        self.awaited.insert(hash, self.last_id);
+        self.last_id
     }
 
     /// The id of a stack that was sent now; `None` if it was before.
@@ -92,6 +112,17 @@ mod tests {
             (ids.sent(7), ids.sent(7), ids.sent(9)),
             (Some(1), None, Some(3))
         );
+    }
+
+    #[test]
+    fn a_stack_of_one_row_is_forgotten_with_it() {
+        let mut ids = StackIds::default();
+        for hash in 1..=MOST_AWAITED as u64 * 3 {
+            let id = ids.sent_once(hash);
+            // Of some the row is lost.
+            assert!(hash % 3 == 0 || ids.id(hash) == Some(id), "{hash}");
+        }
+        assert!(ids.by_hash.is_empty() && ids.awaited.len() <= MOST_AWAITED);
     }
 
     #[test]

@@ -147,15 +147,11 @@ impl Symbols {
                 id: stack.id,
                 frames,
             };
-            match self.keep {
-                Keep::Nothing => rows.stacks.push(row),
-                Keep::Also => {
-                    self.kept.stacks.insert(row.id, row.clone());
-                    rows.stacks.push(row);
-                }
-                Keep::Only => {
-                    self.kept.stacks.insert(row.id, row);
-                }
+            if stack.is_shared && self.keep != Keep::Nothing {
+                self.kept.stacks.insert(row.id, row.clone());
+            }
+            if !stack.is_shared || self.keep != Keep::Only {
+                rows.stacks.push(row);
             }
         }
         let most_dead = match self.keep {
@@ -166,7 +162,10 @@ impl Symbols {
             self.forget_oldest();
         }
         match self.keep {
-            Keep::Only => SymbolRows::default(),
+            Keep::Only => SymbolRows {
+                stacks: rows.stacks,
+                ..SymbolRows::default()
+            },
             _ => rows,
         }
     }
@@ -472,6 +471,7 @@ mod tests {
         let mut symbols = Symbols::new(Keep::Nothing, None);
         let stack = RawStack {
             id: 1,
+            is_shared: true,
             ts: 30,
             pid: 1,
             kernel: vec![],

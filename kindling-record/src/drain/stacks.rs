@@ -42,6 +42,7 @@ impl Drain {
             let kernel = usize::from(get!(record, kd_stack, kernel));
             self.batch.code.stacks.push(RawStack {
                 id,
+                is_shared: true,
                 ts: get!(record, kd_stack, head.ts) as i64,
                 pid: get!(record, kd_stack, pid),
                 kernel: addresses.by_ref().take(kernel).collect(),
@@ -63,9 +64,10 @@ impl Drain {
             get!(record, kd_stack_memory, kernel) as usize * size_of::<u64>(),
         );
         let memory = get!(record, kd_stack_memory, stack_len) as usize;
-        let id = self.stacks.sent(get!(record, kd_stack_memory, hash))?;
+        let bytes = record.rest.get(..memory)?.to_vec();
         self.batch.code.stacks.push(RawStack {
-            id,
+            id: self.stacks.sent_once(get!(record, kd_stack_memory, hash)),
+            is_shared: false,
             ts: get!(record, kd_stack_memory, head.ts) as i64,
             pid: get!(record, kd_stack_memory, pid),
             kernel: numbers(kernel).collect(),
@@ -73,7 +75,7 @@ impl Drain {
                 ip: get!(record, kd_stack_memory, ip),
                 sp: get!(record, kd_stack_memory, sp),
                 bp: get!(record, kd_stack_memory, bp),
-                bytes: record.rest.get(..memory)?.to_vec(),
+                bytes,
                 program: get!(record, kd_stack_memory, program),
             }),
         });
