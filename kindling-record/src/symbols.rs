@@ -212,7 +212,7 @@ impl Symbols {
             UserStack::Walked(addresses) => addresses.clone(),
             UserStack::Memory(memory) => {
                 let addresses = self.unwinders.unwind(stack.pid, memory);
-                self.teach(stack.pid, memory, &addresses);
+                self.teach(stack, memory, &addresses);
                 addresses
             }
         };
@@ -241,11 +241,18 @@ impl Symbols {
         frames
     }
 
-    /// Answers the kernel side that has asked with a stack.
-    fn teach(&mut self, pid: u32, memory: &StackMemory, addresses: &[u64]) {
+    /// Answers the kernel side that has asked with a stack: with what is known of code, for where a walk was led
+    /// astray there is another address each time.
+    fn teach(&mut self, stack: &RawStack, memory: &StackMemory, addresses: &[u64]) {
+        let is_code = |&(depth, &address): &(usize, &u64)| {
+            let address = call_site(address, depth);
+            self.spaces.find(stack.pid, address, stack.ts).is_some()
+        };
+        let code = addresses.iter().enumerate().take_while(is_code).count();
+        let addresses = addresses.get(..code).unwrap_or_default();
         if let Some(rules) = &mut self.rules {
-            for (address, rule) in self.unwinders.rules(pid, addresses) {
-                rules.teach(pid, memory.program, address, rule);
+            for (address, rule) in self.unwinders.rules(stack.pid, addresses) {
+                rules.teach(stack.pid, memory.program, address, rule);
             }
         }
     }

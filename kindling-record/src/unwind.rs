@@ -117,7 +117,8 @@ impl Unwinders {
         addresses
     }
 
-    /// How to get to the caller of each frame of a stack, by the address that its code is looked up with.
+    /// How to get to the caller of each frame of a stack, by the address that its code is looked up with. It ends
+    /// with the first frame that has no rule: a walk ends there, and what is behind it may be no code at all.
     pub(crate) fn rules(&mut self, pid: u32, stack: &[u64]) -> Vec<(u64, Rule)> {
         let unwinder = self.by_pid.entry(pid).or_default();
         let frames = stack.iter().enumerate().filter_map(|(depth, &address)| {
@@ -126,14 +127,18 @@ impl Unwinders {
             }
             FrameAddress::from_return_address(address)
         });
-        let rules = frames.map(|frame| {
+        let mut rules = Vec::new();
+        for frame in frames {
             let mut registers = UnwindRegsX86_64::new(frame.address(), SP, BP);
             let mut read = |address: u64| address.checked_add(READ).ok_or(());
             let step = unwinder.unwind_frame(frame, &mut registers, &mut self.cache, &mut read);
             let rule = rule_of(step, &registers).unwrap_or(Rule::of(Base::Otherwise));
-            (frame.address_for_lookup(), rule)
-        });
-        rules.collect()
+            rules.push((frame.address_for_lookup(), rule));
+            if rule.base == Base::Otherwise {
+                break;
+            }
+        }
+        rules
     }
 }
 

@@ -7,6 +7,10 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
 use crate::raw::layout::{kd_unwind_key, kd_unwind_rule};
 
+/// More rules are not remembered: twice of what the kernel side keeps (`unwind_rules` in `maps.bpf.h`). A
+/// compiler at run time makes code at new addresses for ever.
+const MOST: usize = 65_536;
+
 /// Where a caller's stack begins; `enum kd_unwind_base` in `kindling.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -58,6 +62,12 @@ impl UnwindRules {
 
     /// Tells the rule of an address in a process, while that runs this program.
     pub(crate) fn teach(&mut self, pid: u32, program: u32, address: u64, rule: Rule) {
+        if self.taught.len() >= MOST {
+            // A rule that is not remembered could not be taken away; what is needed is asked for again.
+            for ((pid, address), program) in std::mem::take(&mut self.taught) {
+                let _ = self.map.delete(&key(pid, program, address));
+            }
+        }
         let mut value = [0; size_of::<kd_unwind_rule>()];
         value[..4].copy_from_slice(&rule.cfa.to_ne_bytes());
         value[4..6].copy_from_slice(&rule.bp.to_ne_bytes());
