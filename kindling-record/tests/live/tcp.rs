@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kindling_format::schema::{Direction, File, Tcp, TcpKind, TcpState};
+use kindling_format::schema::{Direction, File, Loss, Tcp, TcpKind, TcpState};
 
 use crate::support::{Program, Recording, id, needs, number};
 
@@ -11,6 +11,14 @@ fn cookies(recording: &Recording, list: &str) -> Vec<u64> {
     let cookies = recording.truth[list].as_array().unwrap().iter();
     let cookies = cookies.map(|cookie| cookie.as_u64().unwrap());
     cookies.filter(|cookie| *cookie != 0).collect()
+}
+
+/// Fails if anything was lost that can be of this program. The programs for TCP run for every socket of the host; of a
+/// run that an interrupt kept off nobody knows whose it was, and here each socket is compared by itself.
+fn assert_complete(recording: &Recording) {
+    let mut lost = recording.rows::<Loss>();
+    lost.retain(|row| row.source != "tcp" || row.cause != "program entered again");
+    assert!(lost.is_empty(), "events were lost: {lost:?}");
 }
 
 fn by_cookie(recording: &Recording) -> BTreeMap<u64, Vec<Tcp>> {
@@ -47,7 +55,7 @@ fn connections_are_followed_from_state_to_state() {
     use TcpState::*;
     needs!("syscalls", "tcp");
     let recording = Program::compile("tcp").record(&[], &["20", "7", "5", "0"]);
-    recording.assert_complete();
+    assert_complete(&recording);
     let sockets = by_cookie(&recording);
     let port = id(&recording.truth["port"]) as u16;
 
@@ -104,7 +112,7 @@ fn connections_are_followed_from_state_to_state() {
 fn a_connection_that_lasts_is_told_again_and_again() {
     needs!("syscalls", "tcp", "tcp_rtt");
     let recording = Program::compile("tcp").record(&[], &["0", "0", "0", "1500"]);
-    recording.assert_complete();
+    assert_complete(&recording);
     let truth = &recording.truth["lasting"];
     let sockets = by_cookie(&recording);
     let told = |end: &str| -> Vec<&Tcp> {
@@ -136,7 +144,7 @@ fn a_connection_that_lasts_is_told_again_and_again() {
 fn a_syn_that_is_sent_again_is_counted_as_the_kernel_does() {
     needs!("syscalls", "tcp");
     let recording = Program::compile("tcp").record(&[], &["0", "0", "0", "0"]);
-    recording.assert_complete();
+    assert_complete(&recording);
     let truth = &recording.truth["unanswered"];
     let rows = &by_cookie(&recording)[&truth["cookie"].as_u64().unwrap()];
     let again = rows.iter().filter(|row| row.kind == TcpKind::Retransmit);
