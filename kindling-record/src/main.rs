@@ -40,6 +40,7 @@ mod scheduling;
 mod session;
 mod skeleton;
 mod sources;
+mod spaces;
 mod spec;
 mod stack_ids;
 mod symbols;

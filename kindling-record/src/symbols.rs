@@ -18,6 +18,7 @@ use crate::{
     lives::SpaceEvent,
     mappings::MappedFile,
     namer::Keep,
+    spaces::Spaces,
     unwind::{StackMemory, Unwinders},
     unwind_rules::UnwindRules,
 };
@@ -28,32 +29,6 @@ const UNKNOWN: &str = "[unknown]";
 const MOST_DEAD: usize = 256;
 /// Likewise in a flight recorder, whose window goes back further.
 const MOST_DEAD_IN_WINDOW: usize = 4096;
-
-/// The executable mappings of the processes, over time.
-#[derive(Debug, Default)]
-struct Spaces {
-    by_pid: HashMap<u32, Vec<MappedFile>>,
-}
-
-impl Spaces {
-    /// The mapping of `pid` that held `address` at `ts`: the latest that began before.
-    fn find(&self, pid: u32, address: u64, ts: i64) -> Option<&MappedFile> {
-        let mapped = self.by_pid.get(&pid)?;
-        let holds = |map: &&MappedFile| map.start <= address && address < map.end;
-        let mut holding = mapped.iter().rev().filter(holds);
-        // A stack that was taken before the mapping's record was written still belongs to it.
-        holding
-            .clone()
-            .find(|map| map.ts <= ts)
-            .or_else(|| holding.next())
-    }
-
-    fn fork(&mut self, parent: u32, child: u32) {
-        if let Some(mapped) = self.by_pid.get(&parent).cloned() {
-            self.by_pid.insert(child, mapped);
-        }
-    }
-}
 
 /// Turns raw stacks into the rows of `stacks`, `frames`, `symbols` and `mappings`.
 pub(crate) struct Symbols {
@@ -172,7 +147,7 @@ impl Symbols {
 
     fn forget_oldest(&mut self) {
         if let Some(pid) = self.dead.pop_front() {
-            self.spaces.by_pid.remove(&pid);
+            self.spaces.forget(pid);
             self.unwinders.forget(pid);
             if let Some(rules) = &mut self.rules {
                 rules.forget(pid, 0..u64::MAX);
@@ -183,7 +158,7 @@ impl Symbols {
     /// The rows that were kept.
     pub(crate) fn repeat(&self) -> SymbolRows {
         let mut rows = SymbolRows::default();
-        for map in self.spaces.by_pid.values().flatten() {
+        for map in self.spaces.all() {
             rows.mappings.push(mapping(map));
         }
         let kept = &self.kept;
@@ -204,7 +179,7 @@ impl Symbols {
         if let Some(rules) = &mut self.rules {
             rules.forget(map.pid, map.start..map.end);
         }
-        self.spaces.by_pid.entry(map.pid).or_default().push(map);
+        self.spaces.map(map);
     }
 
     fn frames_of(&mut self, stack: &RawStack, rows: &mut SymbolRows) -> Vec<u32> {
@@ -403,34 +378,7 @@ impl SymbolRows {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn mapped(ts: i64, start: u64, path: &str) -> MappedFile {
-        let end = start + 0x1000;
-        MappedFile {
-            ts,
-            pid: 1,
-            start,
-            end,
-            offset: 0x2000,
-            path: path.into(),
-            build_id: None,
-        }
-    }
-
-    #[test]
-    fn an_address_belongs_to_the_mapping_of_its_time() {
-        let mut spaces = Spaces::default();
-        spaces.by_pid.insert(
-            1,
-            vec![mapped(10, 0x1000, "old"), mapped(20, 0x1000, "new")],
-        );
-        let path = |ts| spaces.find(1, 0x1004, ts).map(|map| map.path.as_str());
-        assert_eq!(
-            (path(15), path(25), path(5)),
-            (Some("old"), Some("new"), Some("new"))
-        );
-        assert!(spaces.find(1, 0x2000, 25).is_none());
-    }
+    use crate::spaces::tests::mapped;
 
     #[test]
     fn a_child_has_the_mappings_of_its_parent() {
