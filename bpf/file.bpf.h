@@ -28,7 +28,7 @@ static __always_inline u64 file_of_fd(struct task_struct *task, u32 fd)
 	fdt = files->fdt;
 	if (!fdt || fd >= fdt->max_fds)
 		return 0;
-	return LOAD(struct timespec64, fdt->fd + fd, tv_sec);
+	return LOAD_WORD(fdt->fd + fd);
 }
 
 static __always_inline bool is_tty(u32 rdev)

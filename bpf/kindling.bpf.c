@@ -31,6 +31,7 @@
 #include "target.bpf.h"
 #include "tcp.bpf.h"
 #include "io_uring.bpf.h"
+#include "kernel_stack.bpf.h"
 #include "stack.bpf.h"
 #include "sched.bpf.h"
 #include "block.bpf.h"

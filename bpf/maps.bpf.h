@@ -344,6 +344,7 @@ enum {
 };
 
 struct stack_scratch {
+	u64 bounds[2];
 	struct kd_stack record;
 	u64 addr[2 * KD_STACK_DEPTH + 2];
 };
@@ -354,6 +355,36 @@ struct {
 	__type(key, u32);
 	__type(value, struct stack_scratch);
 } stack_scratch SEC(".maps");
+
+/* Where the kernel's part of a stack has its return addresses. */
+#define KERNEL_STACK_FRAMES 32
+#define KERNEL_STACK_PLACES 48
+struct kernel_stack {
+	u64 hash; /* 0: none was learned */
+	u32 frames;
+	u32 places; /* 0: it is not to be recognised */
+	u64 addr[KERNEL_STACK_FRAMES];
+	/* Whose address is where: in bytes from this program's context on, or before the registers of user
+	 * space if it is negative. */
+	u8 frame[KERNEL_STACK_PLACES];
+	s16 place[KERNEL_STACK_PLACES];
+};
+
+/* Those of calls of the same number, or of some. */
+#define KERNEL_STACK_CALLS 32
+#define KERNEL_STACKS_OF_CALL 4
+struct kernel_stacks {
+	u32 oldest;
+	u32 others; /* stacks since one was recognised */
+	struct kernel_stack kept[KERNEL_STACKS_OF_CALL];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, KERNEL_STACK_CALLS);
+	__type(key, u32);
+	__type(value, struct kernel_stacks);
+} kernel_stacks SEC(".maps");
 
 struct memory_scratch {
 	struct kd_stack_memory record;

@@ -166,22 +166,6 @@ static __noinline u64 send_memory(struct user_walk *walk)
 	return send(&record->head, sizeof(*record) + len) ? record->hash : 0;
 }
 
-struct stack_hash {
-	const struct stack_scratch *scratch;
-	u64 hash;
-};
-
-static long hash_frame(u32 frame, void *context)
-{
-	struct stack_hash *of = context;
-
-	if (frame >= 2 * KD_STACK_DEPTH)
-		return 1;
-	of->hash = (of->hash ^ of->scratch->addr[frame]) * 0x9e3779b97f4a7c15ULL;
-	of->hash ^= of->hash >> 29;
-	return 0;
-}
-
 /* Takes the current thread's kernel and user stack, sends it if it is new, returns its hash. */
 static __noinline u64 take_stack(void *ctx, u32 pid, u32 context)
 {
@@ -190,16 +174,13 @@ static __noinline u64 take_stack(void *ctx, u32 pid, u32 context)
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct stack_hash of = { .scratch = scratch };
 	u32 kernel, user = 0;
+	u64 hash, kernel_hash = 0;
 	long bytes;
-	u64 hash;
 	u8 one = 1;
 
 	if (!scratch || !ctx)
 		return 0;
-	bytes = bpf_get_stack(ctx, scratch->addr, room, 0);
-	kernel = bytes > 0 ? (u32)bytes / sizeof(u64) : 0;
-	if (kernel > KD_STACK_DEPTH)
-		kernel = KD_STACK_DEPTH;
+	kernel = take_kernel_part(ctx, scratch, context, &kernel_hash);
 	if (cfg_stack_bytes) {
 		struct user_walk walk = {
 			.scratch = scratch,
@@ -223,8 +204,9 @@ static __noinline u64 take_stack(void *ctx, u32 pid, u32 context)
 	if (kernel + user == 0)
 		return 0;
 	/* User addresses mean something in their process only. */
-	of.hash = (u64)pid << 32 | kernel << 8 | 1;
-	bpf_loop(kernel + user, hash_frame, &of, 0);
+	of.hash = mix(kernel_hash, (u64)pid << 32 | kernel << 8 | 1);
+	of.from = kernel;
+	bpf_loop(user, hash_frame, &of, 0);
 	hash = of.hash;
 	if (bpf_map_lookup_elem(&sent_stacks, &hash))
 		return hash;

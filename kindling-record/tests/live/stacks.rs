@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kindling_format::{
-    schema::{Frame, Mode, Sample, Stack, Switch, Symbol, Thread},
+    schema::{Frame, Mode, Sample, Stack, Switch, Symbol, Syscall, Thread},
     syscalls,
 };
 
@@ -172,4 +172,56 @@ fn a_waiting_thread_is_found_in_the_chain_of_its_calls() {
         last.len()
     );
     assert!(different.len() * 4 < last.len());
+}
+
+/// The kernel side recognises where in the kernel a thread waits by what it has seen before, in the same call
+/// too: it must not take one place for another.
+#[test]
+fn a_waiting_thread_is_found_at_its_own_place_in_the_kernel() {
+    needs!("switches", "processes", "syscalls");
+    let recording = Program::compile("kinds").record(&["--flush", "200ms"], &["8000"]);
+    recording.assert_complete();
+    let tid = id(&recording.truth["tid"]);
+    let order = recording.truth["order"].as_str().unwrap().as_bytes();
+    let arch = &recording.capture.header().host.arch;
+    let read = syscalls::named(arch, "read").unwrap().nr;
+    let mut reads = recording.rows::<Syscall>();
+    // The dynamic linker reads too, and before.
+    reads.retain(|row| row.tid == tid && row.nr == read && row.dur.is_some());
+    reads.sort_by_key(|row| row.ts);
+    assert!(reads.len() >= order.len());
+    let reads = &reads[reads.len() - order.len()..];
+    let mut waits = recording.rows::<Switch>();
+    // Until the rules of its code are learned, not every stack is taken.
+    waits
+        .retain(|row| row.prev_tid == tid && row.prev_syscall == Some(read) && row.stack.is_some());
+
+    let stacks = places(&recording);
+    let mut found = BTreeMap::<&str, usize>::new();
+    for wait in &waits {
+        let at = reads.partition_point(|row| row.ts <= wait.ts);
+        let Some(letter) = at.checked_sub(1).map(|at| order[at]) else {
+            continue;
+        };
+        let function = match letter {
+            b'p' => "pipe_read",
+            b'e' => "eventfd_read",
+            b'u' => "unix_stream_",
+            _ => "timerfd_read",
+        };
+        let stack = wait.stack.and_then(|id| stacks.get(&id)).into_iter();
+        let names: Vec<&str> = stack
+            .flatten()
+            .filter_map(|(_, name)| name.as_deref())
+            .collect();
+        assert!(
+            names.iter().any(|name| name.contains(function)),
+            "read {at} is of kind {}: {names:?}",
+            char::from(letter)
+        );
+        *found.entry(function).or_default() += 1;
+    }
+    println!("{found:?}");
+    assert_eq!(found.len(), 4);
+    assert!(found.values().all(|&count| count >= 400), "{found:?}");
 }
