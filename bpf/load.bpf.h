@@ -14,7 +14,11 @@ extern void *bpf_rdonly_cast(const void *obj, u32 btf_id) __ksym __weak;
 		 bpf_core_cast((void *)(address), type)->field :                                   \
 		 BPF_CORE_READ((type *)(address), field))
 
-/* The word at an address. */
-#define LOAD_WORD(address) ((u64)LOAD(struct timespec64, address, tv_sec))
+/* The word at an address, whose calculation must not be taken for a way through structures. */
+#define LOAD_WORD(address)                                                                         \
+	({                                                                                         \
+		u64 __address = (u64)(address);                                                    \
+		(u64) LOAD(struct timespec64, __address, tv_sec);                                  \
+	})
 
 #endif

@@ -1,6 +1,6 @@
 //! The sources of events: which programs each needs, and what is missing without it.
 
-use crate::tracepoints::Tracepoints;
+use crate::kernel_btf::KernelBtf;
 
 /// A family of BPF programs that loads and attaches by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,14 +223,14 @@ pub(crate) fn table_of(program: &str) -> Option<&'static str> {
     })
 }
 
-/// The tracepoints of this kernel that tell which form of a source fits.
-pub(crate) fn tracepoints() -> Tracepoints {
-    Tracepoints::of_kernel(TRACEPOINTS.iter().map(|(_, tracepoint, _)| *tracepoint))
+/// What tells which forms of the sources fit this kernel.
+pub(crate) fn kernel_btf() -> KernelBtf {
+    KernelBtf::read(TRACEPOINTS.iter().map(|(_, tracepoint, _)| *tracepoint))
 }
 
 impl SourceSpec {
     /// The programs for this kernel.
-    pub(crate) fn programs(&self, kernel: &Tracepoints) -> &'static [&'static str] {
+    pub(crate) fn programs(&self, kernel: &KernelBtf) -> &'static [&'static str] {
         let fits = |program: &&str| {
             let mut known = TRACEPOINTS.iter().filter(|(name, ..)| name == program);
             known.all(|(_, tracepoint, arguments)| kernel.arguments(tracepoint) == Some(*arguments))

@@ -51,7 +51,7 @@ pub(crate) struct TlsProbes {
     functions: HashMap<FileId, Vec<TlsFunction>>,
     /// By the process that they are in, if they are in one only.
     probed: HashMap<Option<u32>, HashSet<FileId>>,
-    links: Vec<(Option<u32>, [Link; 2])>,
+    links: Vec<(Option<u32>, Vec<Link>)>,
     waiting: VecDeque<(Instant, u32, String)>,
     pruned: Instant,
 }

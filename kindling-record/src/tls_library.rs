@@ -43,18 +43,21 @@ const FUNCTIONS: [(&str, Does); 15] = [
 const ARCHITECTURE: Architecture = Architecture::X86_64;
 
 /// A function that is to be probed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TlsFunction {
     pub(crate) does: Does,
     /// Where it begins in the file.
     pub(crate) offset: usize,
+    pub(crate) returns: Returns,
 }
 
-impl TlsFunction {
-    /// Whether its return is looked at too.
-    pub(crate) fn returns(&self) -> bool {
-        self.does != Does::Free
-    }
+/// How it is seen that a function returns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Returns {
+    /// That is not looked at.
+    Unseen,
+    /// The kernel puts another return address on the stack.
+    Anywhere,
 }
 
 /// The functions that a program or library has: from the symbols that it exports, else from those
@@ -93,6 +96,10 @@ fn find<'data, S: ObjectSymbol<'data>>(
         Some(TlsFunction {
             does: *does,
             offset,
+            returns: match does {
+                Does::Free => Returns::Unseen,
+                _ => Returns::Anywhere,
+            },
         })
     };
     symbols.filter_map(function).collect()
@@ -110,6 +117,7 @@ pub(crate) fn entry_point(path: &Path) -> io::Result<TlsFunction> {
     Ok(TlsFunction {
         does: Does::Handshake,
         offset,
+        returns: Returns::Anywhere,
     })
 }
 

@@ -50,6 +50,12 @@ record -- sh -c '(nc -l -p 8080 </dev/null >/tmp/got & sleep 1; echo hello | nc 
 expect "bytes through a connection" "$(cat /tmp/got)" hello
 expect "payloads at both ends" "$(count payloads 'payload.size == 6 and net.port == 8080' hello)" 2
 
+# Three calls that send 10, 20 and 8192 bytes, and 131 that receive as many in small pieces.
+has tls
+expect "plaintext can be recorded" $? 0
+record --payload-bytes 4000 -- tls
+expect "calls that moved plaintext" "$(count payloads 'payload.tls != no' .)" 134
+
 if has io_uring; then
     record -- io_uring 1000 300 0
     all='event.kind == io_uring'

@@ -41,7 +41,7 @@ make_root() {
     for program in kindling-record kindling-replay; do
         strip -o "$root/bin/$program" "$bin/$program"
     done
-    for program in storm io_uring; do
+    for program in storm io_uring tls; do
         cc -std=gnu11 -O2 -pthread -static -o "$root/bin/$program" \
             "kindling-record/tests/ground_truth/$program.c"
     done

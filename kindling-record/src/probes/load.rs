@@ -15,15 +15,15 @@ use crate::{
     config::RecordConfig,
     cpus::Cpus,
     io_uring,
+    kernel_btf::KernelBtf,
     raw::KD_COMPAT,
     skeleton::{KindlingSkel, KindlingSkelBuilder, OpenKindlingSkel},
     sources::{Missing, SourceSpec},
     spec,
-    tracepoints::Tracepoints,
 };
 
 /// What programs are chosen and set up for.
-pub(super) type Host<'a> = (&'a Tracepoints, &'a Cpus);
+pub(super) type Host<'a> = (&'a KernelBtf, &'a Cpus);
 
 /// The wanted sources but for the missing ones.
 pub(super) fn without(wanted: &[SourceSpec], missing: &[(SourceSpec, Missing)]) -> Vec<SourceSpec> {

@@ -1,16 +1,15 @@
 //! The BPF side: load and attach, source by source. Owns the skeleton.
 
+mod functions;
 mod load;
 mod outbox;
 mod skipped;
 mod targets;
 
-use std::{mem::MaybeUninit, os::fd::AsRawFd, path::Path};
+use std::{mem::MaybeUninit, os::fd::AsRawFd};
 
 use anyhow::{Result, anyhow};
-use libbpf_rs::{
-    ErrorKind, Link, MapHandle, OpenObject, ProgramInput, UprobeMultiOpts, skel::Skel,
-};
+use libbpf_rs::{Link, MapHandle, OpenObject, ProgramInput, ProgramMut, skel::Skel};
 use perf_event::{Builder, Counter, events::Software};
 
 use crate::{
@@ -19,7 +18,6 @@ use crate::{
     raw::Kind,
     skeleton::KindlingSkel,
     sources::{self, Missing, PROGRAMS, RUN_BY_HAND, SAMPLES, SourceSpec, TLS},
-    tls_library::{self, TlsFunction},
     unwind_rules::UnwindRules,
 };
 use load::{Host, explain, load, unloadable, without};
@@ -38,6 +36,7 @@ pub(crate) struct Probes<'obj> {
     last_shed: Vec<[u64; 16]>,
     skipped: Skipped,
     outboxes: outbox::Seen,
+    has_multi_uprobes: bool,
     /// How many processes had joined the target when it was last looked at.
     joined: u64,
 }
@@ -69,7 +68,7 @@ impl<'obj> Probes<'obj> {
             .filter(|source| config.takes_plaintext() || source.name != TLS)
             .collect();
         let [first, second] = objects;
-        let kernel = sources::tracepoints();
+        let kernel = sources::kernel_btf();
         let host = (&kernel, cpus);
         let (loaded, missing) = match load(first, &wanted, config, host) {
             Ok(loaded) => (loaded, Vec::new()),
@@ -97,6 +96,7 @@ impl<'obj> Probes<'obj> {
             last_lost: vec![[0; 16]; cpus.highest + 1],
             last_shed: vec![[0; 16]; cpus.highest + 1],
             outboxes: vec![0; cpus.highest + 1],
+            has_multi_uprobes: kernel.has_multi_uprobes,
             joined: 0,
         };
         let mut attached: Attached = missing
@@ -155,58 +155,6 @@ impl<'obj> Probes<'obj> {
             self.samplers.push(counter);
         }
         Ok(())
-    }
-
-    /// Whether functions of a program can be probed: those of libraries are, when they are found.
-    fn try_tls(&self) -> Result<(), Missing> {
-        let myself = Path::new("/proc/self/exe");
-        let entry = tls_library::entry_point(myself)
-            .map_err(|error| Missing::explain(&error, error.raw_os_error()))?;
-        self.attach_tls(myself, Some(std::process::id()), &[entry])
-            .map(drop)
-    }
-
-    /// Probes functions of a TLS library, in one process or in all that have it mapped now or later,
-    /// until the links are dropped.
-    ///
-    /// # Errors
-    /// If the file cannot be probed.
-    pub(crate) fn attach_tls(
-        &self,
-        path: &Path,
-        pid: Option<u32>,
-        functions: &[TlsFunction],
-    ) -> Result<[Link; 2], Missing> {
-        let attach = |program: &str, retprobe: bool| {
-            let functions = functions
-                .iter()
-                .filter(|function| !retprobe || function.returns());
-            let (offsets, cookies) = functions
-                .map(|function| (function.offset, function.does as u64))
-                .unzip();
-            let options = UprobeMultiOpts {
-                offsets,
-                cookies,
-                retprobe,
-                ..Default::default()
-            };
-            let pid = pid.map_or(-1, |pid| pid as i32);
-            let programs = self.skeleton.object().progs_mut();
-            let mut programs = programs.filter(|found| found.name() == program);
-            let program = programs.next().ok_or_else(|| no_program(program))?;
-            program
-                .attach_uprobe_multi_with_opts(pid, path, "", options)
-                .map_err(|error| match error.kind() {
-                    ErrorKind::InvalidInput => Missing {
-                        why: error.to_string(),
-                        remedy: "this kernel cannot probe several functions at once; Linux 6.6 or newer can"
-                            .to_owned(),
-                    },
-                    _ => explain(error),
-                })
-        };
-        // What returns must have been entered.
-        Ok([attach("tls_return", true)?, attach("tls_enter", false)?])
     }
 
     /// The rules by which stacks of user space are walked; `None` if they cannot be reached.
@@ -311,7 +259,7 @@ fn increases(last: &mut [[u64; 16]], now: &[[u64; 16]]) -> Vec<(u16, Kind, u64)>
 
 /// Tells for each source whether this host can record it, by trying.
 pub(crate) fn diagnose(config: &RecordConfig, cpus: &Cpus) -> Attached {
-    let kernel = sources::tracepoints();
+    let kernel = sources::kernel_btf();
     PROGRAMS
         .into_iter()
         .map(|source| (source, try_source(&source, config, (&kernel, cpus))))
@@ -331,21 +279,23 @@ fn try_source(source: &SourceSpec, config: &RecordConfig, host: Host<'_>) -> Res
         last_shed: Vec::new(),
         skipped: Skipped::default(),
         outboxes: outbox::Seen::new(),
+        has_multi_uprobes: host.0.has_multi_uprobes,
         joined: 0,
     };
     probes.attach_source(source, config, host)
 }
 
 fn attach_program(skeleton: &KindlingSkel<'_>, name: &str) -> Result<Link, Missing> {
-    let mut programs = skeleton.object().progs_mut();
-    let Some(program) = programs.find(|program| program.name() == name) else {
-        return Err(no_program(name));
-    };
-    program.attach().map_err(explain)
+    find_program(skeleton, name)?.attach().map_err(explain)
 }
 
-fn no_program(name: &str) -> Missing {
-    Missing::explain(&format!("the BPF object has no program {name}"), None)
+fn find_program<'obj>(
+    skeleton: &'obj KindlingSkel<'_>,
+    name: &str,
+) -> Result<ProgramMut<'obj>, Missing> {
+    let mut programs = skeleton.object().progs_mut();
+    let program = programs.find(|program| program.name() == name);
+    program.ok_or_else(|| Missing::explain(&format!("the BPF object has no program {name}"), None))
 }
 
 /// A clock that runs while a CPU is busy, in user space and in the kernel: the library leaves out the
