@@ -376,6 +376,7 @@ struct css_set {
 };
 
 struct pt_regs {
+	unsigned long r14;
 	unsigned long r8;
 	unsigned long r9;
 	unsigned long r10;

@@ -23,6 +23,7 @@
 #include "file.bpf.h"
 #include "payload.bpf.h"
 #include "tls.bpf.h"
+#include "go_tls.bpf.h"
 #include "argument.bpf.h"
 #include "outbox.bpf.h"
 #include "syscall.bpf.h"

@@ -393,7 +393,7 @@ enum kd_readiness {
 };
 
 /* What a function of a TLS library does: the cookie of the probe on it. The session is its first
- * argument, and but for the last three the buffer its second and the buffer's size its third. */
+ * argument, and of those that move bytes the buffer its second and the buffer's size its third. */
 enum kd_tls_function {
 	KD_TLS_READ = 1, /* returns how many bytes */
 	KD_TLS_WRITE = 2,
@@ -403,6 +403,11 @@ enum kd_tls_function {
 	KD_TLS_SENDFILE = 6, /* returns how many bytes; the kernel took them from a file */
 	KD_TLS_HANDSHAKE = 7,
 	KD_TLS_FREE = 8,
+	/* Methods of Go's tls.Conn, whose registers and stacks are Go's. */
+	KD_TLS_GO_READ = 9,
+	KD_TLS_GO_WRITE = 10,
+	KD_TLS_GO_HANDSHAKE = 11,
+	KD_TLS_GO_CLOSE = 12,
 };
 
 enum { KD_HAS_FILE = 1, KD_OPENS = 2, KD_CLOSES = 4, KD_DESCRIBE = 8 };

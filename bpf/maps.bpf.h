@@ -163,7 +163,8 @@ struct tls_call {
 	u64 session;
 	u64 buffer;
 	u64 count; /* where it puts how many bytes; 0: it returns that */
-	u64 function; /* enum kd_tls_function */
+	u32 function; /* enum kd_tls_function */
+	u32 on_stack; /* the `buffer` is how far below the end of a stack that can move */
 };
 
 struct {
@@ -196,6 +197,16 @@ struct {
 	__type(key, struct tls_key);
 	__type(value, struct tls_session);
 } tls_sessions SEC(".maps");
+
+/* Methods of Go's tls.Conn that are running, by process and goroutine: `sp` is how far below the stack's
+ * end it was, which stays when the stack is moved. LRU, because a panic may leave
+ * a method for good. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 32768);
+	__type(key, struct tls_key);
+	__type(value, struct tls_call);
+} go_calls SEC(".maps");
 
 /* TCP sockets of the target by struct sock *. */
 struct socket_state {

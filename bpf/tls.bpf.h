@@ -182,7 +182,8 @@ static __always_inline void find_tls_stream(struct task_struct *task, struct tls
 static __always_inline void emit_plaintext(struct task_struct *task, struct tls_call *call,
 					   struct tls_stream *stream, u64 size)
 {
-	bool out = call->function != KD_TLS_READ && call->function != KD_TLS_READ_COUNTED;
+	bool out = call->function != KD_TLS_READ && call->function != KD_TLS_READ_COUNTED &&
+		   call->function != KD_TLS_GO_READ;
 	u32 cpu = bpf_get_smp_processor_id();
 	u8 flags = KD_TLS | (out ? KD_OUT : 0) | (stream->is_whole ? KD_TLS_WHOLE : 0);
 	struct kd_payload *record;

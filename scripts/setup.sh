@@ -41,6 +41,7 @@ tests  has busybox                              busybox-static
 tests  has openssl                              openssl
 tests  has curl                                 curl
 tests  has gnutls-cli                           gnutls-bin
+tests  has go                                   golang-go
 tests  python3 -c import\ ensurepip,venv        python3-venv
 lint   has shellcheck                           shellcheck
 LIST

@@ -126,7 +126,7 @@ pub(crate) struct RecordArgs {
     #[arg(long)]
     pub(crate) no_payload: bool,
 
-    /// Keep no plaintext of what TLS libraries encrypt (OpenSSL, GnuTLS); payloads of these
+    /// Keep no plaintext of what OpenSSL, GnuTLS and Go's crypto/tls encrypt; payloads of these
     /// connections are then as they cross the network.
     #[arg(long)]
     pub(crate) no_tls: bool,

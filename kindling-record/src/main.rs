@@ -20,6 +20,7 @@ mod encoder;
 mod events;
 mod files;
 mod flight;
+mod go_program;
 mod header;
 mod host;
 mod io_uring;

@@ -59,8 +59,8 @@ pub(crate) const PROGRAMS: [SourceSpec; 15] = [
     },
     SourceSpec {
         name: TLS,
-        forms: &[&["tls_enter", "tls_return"]],
-        gives: "plaintext of OpenSSL and GnuTLS",
+        forms: &[&["tls_enter", "tls_return", "go_tls_enter", "go_tls_return"]],
+        gives: "plaintext of OpenSSL, GnuTLS and Go's crypto/tls",
         required: false,
         optional: false,
     },

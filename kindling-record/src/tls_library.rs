@@ -4,6 +4,8 @@ use std::{fs::File, io, path::Path};
 
 use object::{Architecture, Object, ObjectSegment, ObjectSymbol, ReadCache};
 
+use crate::go_program;
+
 /// What a function does; `enum kd_tls_function` in `kindling.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
@@ -16,6 +18,20 @@ pub(crate) enum Does {
     Sendfile = 6,
     Handshake = 7,
     Free = 8,
+    GoRead = 9,
+    GoWrite = 10,
+    GoHandshake = 11,
+    GoClose = 12,
+}
+
+impl Does {
+    /// Whether it is a method of Go's.
+    pub(crate) fn is_go(self) -> bool {
+        matches!(
+            self,
+            Self::GoRead | Self::GoWrite | Self::GoHandshake | Self::GoClose
+        )
+    }
 }
 
 /// The functions of OpenSSL 1.1 and 3 (and of the libraries that have its interface: LibreSSL,
@@ -58,6 +74,8 @@ pub(crate) enum Returns {
     Unseen,
     /// The kernel puts another return address on the stack.
     Anywhere,
+    /// By the instructions at these places of the file.
+    At(Vec<usize>),
 }
 
 /// The functions that a program or library has: from the symbols that it exports, else from those
@@ -78,7 +96,13 @@ pub(crate) fn functions(path: &Path) -> io::Result<Vec<TlsFunction>> {
     if found.is_empty() {
         found = find(&file, file.symbols());
     }
-    let moves = |function: &TlsFunction| !matches!(function.does, Does::Handshake | Does::Free);
+    found.extend(go_program::functions(&file));
+    let moves = |function: &TlsFunction| {
+        !matches!(
+            function.does,
+            Does::Handshake | Does::Free | Does::GoHandshake | Does::GoClose
+        )
+    };
     if !found.iter().any(moves) {
         found.clear();
     }
@@ -122,7 +146,7 @@ pub(crate) fn entry_point(path: &Path) -> io::Result<TlsFunction> {
 }
 
 /// Where in the file the code at an address is.
-fn file_offset<'data>(file: &impl Object<'data>, address: u64) -> Option<usize> {
+pub(crate) fn file_offset<'data>(file: &impl Object<'data>, address: u64) -> Option<usize> {
     let offset = file.segments().find_map(|segment| {
         let into = address.checked_sub(segment.address())?;
         let (start, size) = segment.file_range();

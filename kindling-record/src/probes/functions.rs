@@ -34,27 +34,38 @@ impl Probes<'_> {
         pid: Option<u32>,
         functions: &[TlsFunction],
     ) -> Result<Vec<Link>, Missing> {
-        let begin = functions.iter().map(|function| (function, function.offset));
-        let by_trampoline = functions
-            .iter()
-            .filter(|function| function.returns == Returns::Anywhere)
-            .map(|function| (function, function.offset));
+        let (go, others): (Vec<_>, Vec<_>) =
+            functions.iter().partition(|function| function.does.is_go());
+        let entries =
+            |functions: &[&TlsFunction]| places(functions, |function| vec![function.offset]);
+        let by_trampoline = places(&others, |function| match function.returns {
+            Returns::Anywhere => vec![function.offset],
+            _ => Vec::new(),
+        });
+        let at_instructions = places(&go, |function| match &function.returns {
+            Returns::At(places) => places.clone(),
+            _ => Vec::new(),
+        });
+        let mut links = Vec::new();
         // What returns must have been entered.
-        let mut links = self.attach_places("tls_return", (path, pid), by_trampoline, true)?;
-        links.extend(self.attach_places("tls_enter", (path, pid), begin, false)?);
+        for (program, places, retprobe) in [
+            ("tls_return", by_trampoline, true),
+            ("tls_enter", entries(&others), false),
+            ("go_tls_return", at_instructions, false),
+            ("go_tls_enter", entries(&go), false),
+        ] {
+            links.extend(self.attach_places(program, (path, pid), places, retprobe)?);
+        }
         Ok(links)
     }
 
-    fn attach_places<'a>(
+    fn attach_places(
         &self,
         program: &str,
         file: (&Path, Option<u32>),
-        places: impl Iterator<Item = (&'a TlsFunction, usize)>,
+        places: Places,
         retprobe: bool,
     ) -> Result<Vec<Link>, Missing> {
-        let places: Places = places
-            .map(|(function, place)| (place, function.does as u64))
-            .unzip();
         match (places.0.is_empty(), self.has_multi_uprobes) {
             (true, _) => Ok(Vec::new()),
             (_, true) => Ok(vec![self.attach_at_once(program, file, places, retprobe)?]),
@@ -104,6 +115,14 @@ impl Probes<'_> {
             })
             .collect()
     }
+}
+
+fn places(functions: &[&TlsFunction], of: impl Fn(&TlsFunction) -> Vec<usize>) -> Places {
+    let places = functions.iter().flat_map(|function| {
+        let places = of(function).into_iter();
+        places.map(|place| (place, function.does as u64))
+    });
+    places.unzip()
 }
 
 /// A process as the kernel takes it here: -1 is all of them.

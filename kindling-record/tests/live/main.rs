@@ -10,6 +10,7 @@ mod critical_path;
 mod demo;
 mod extras;
 mod flight;
+mod go_tls;
 mod io_uring;
 mod killed;
 mod limits;

@@ -99,6 +99,30 @@ impl Program {
         Self { _dir: dir, path }
     }
 
+    /// Builds `tests/ground_truth/NAME.go`; `None`, and a line that says so, where there is no Go.
+    pub(crate) fn compile_go(name: &str, options: &[&str]) -> Option<Self> {
+        if Command::new("go").arg("version").output().is_err() {
+            eprintln!("SKIPPED: {name}.go: go is not installed (scripts/setup.sh)");
+            return None;
+        }
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ground_truth");
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join(name);
+        let output = Command::new("go")
+            .arg("build")
+            .args(options)
+            .arg("-o")
+            .arg(&path)
+            .arg(source.join(name).with_extension("go"))
+            .env("GO111MODULE", "off")
+            .env("GOTOOLCHAIN", "local")
+            .env("GOCACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/go"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", transcript(&output));
+        Some(Self { _dir: dir, path })
+    }
+
     /// The program without a recorder.
     pub(crate) fn path(&self) -> &Path {
         &self.path

@@ -144,13 +144,13 @@ fn record(pid: &str) -> Ongoing {
 }
 
 /// The plaintext of a recording.
-fn plaintexts(recording: &Recording) -> Vec<Payload> {
+pub(crate) fn plaintexts(recording: &Recording) -> Vec<Payload> {
     let rows = recording.rows::<Payload>().into_iter();
     rows.filter(|row| row.tls != Tls::No).collect()
 }
 
 /// The plaintext that a process moved through a file in a direction: its rows must follow each other.
-fn streams(recording: &Recording) -> BTreeMap<(u32, u32, Direction), Vec<u8>> {
+pub(crate) fn streams(recording: &Recording) -> BTreeMap<(u32, u32, Direction), Vec<u8>> {
     let mut rows = plaintexts(recording);
     rows.sort_by_key(|row| (row.file, row.direction, row.offset));
     let mut streams: BTreeMap<_, Vec<u8>> = BTreeMap::new();
@@ -175,7 +175,7 @@ fn file(recording: &Recording, id: u32) -> File {
 }
 
 /// What `kindling-replay rpcs` says.
-fn rpcs(recording: &Recording) -> Option<Value> {
+pub(crate) fn rpcs(recording: &Recording) -> Option<Value> {
     let output = analyzer()?
         .args(["rpcs", "--format", "json"])
         .arg(&recording.path)
