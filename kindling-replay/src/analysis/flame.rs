@@ -1,12 +1,15 @@
 //! Stacks with the time they stand for: on a CPU, off the CPU, or by who ended the wait.
 
+mod names;
+mod visible;
+
 use std::collections::BTreeMap;
 
 use kindling_format::schema::Sample;
+use rayon::prelude::*;
 use serde::{Serialize, Serializer};
 
 use crate::{
-    analysis::flame_names::{self, Key, Names, Weight, Weights, add},
     context::Context,
     filter::EventKind,
     model::{
@@ -19,6 +22,7 @@ use crate::{
     render::json::List,
     scan,
 };
+use names::{Chain, Key, Names, Weight, Weights, add, sum_same};
 
 /// Which time a flame graph shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -48,9 +52,20 @@ impl Serialize for Kind {
     }
 }
 
-/// The answer of `flame`.
+/// Stacks that were counted, and what the functions in them are called.
+pub struct Counted {
+    /// Which time they stand for.
+    pub kind: Kind,
+    /// All of it.
+    pub total_ns: i64,
+    names: Names,
+    /// Each once, by name.
+    chains: Vec<(Chain, Weight)>,
+}
+
+/// The answer of `flame`, with names of what was counted.
 #[derive(Debug, Serialize)]
-pub struct FlameReport {
+pub struct FlameReport<'a> {
     /// Which time it shows.
     pub kind: Kind,
     /// All of it.
@@ -58,16 +73,16 @@ pub struct FlameReport {
     /// The samples or waits that it comes from.
     pub count: u64,
     /// Functions by falling time of their own.
-    pub functions: List<FunctionRow>,
+    pub functions: List<FunctionRow<'a>>,
     /// Distinct stacks by falling time.
-    pub stacks: List<StackRow>,
+    pub stacks: List<StackRow<'a>>,
 }
 
 /// A function in all stacks.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct FunctionRow {
+pub struct FunctionRow<'a> {
     /// Its name.
-    pub function: String,
+    pub function: &'a str,
     /// Time in which it was innermost.
     pub self_ns: i64,
     /// Time in which it was on the stack.
@@ -76,79 +91,113 @@ pub struct FunctionRow {
 
 /// A stack.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct StackRow {
+pub struct StackRow<'a> {
     /// The thread's name, then functions from the outermost to the innermost; kernel functions
     /// end with `_[k]`, inlined ones with `_[i]`.
-    pub frames: Vec<String>,
+    pub frames: Vec<&'a str>,
     /// The time that it stands for.
     pub ns: i64,
     /// How often it was seen.
     pub count: u64,
 }
 
-/// Collects the stacks of the selected threads in the window.
-pub fn report(context: &Context, catalog: &Catalog, stacks: &Stacks, kind: Kind) -> FlameReport {
+/// Counts the stacks of the selected threads in the window.
+pub fn count(context: &Context, catalog: &Catalog, stacks: &Stacks, kind: Kind) -> Counted {
     let weights = match kind {
         Kind::OnCpu => on_cpu(context, catalog, stacks),
         Kind::OffCpu | Kind::Wakers => off_cpu(context, catalog, stacks, kind),
     };
     context.pool.install(|| {
         let names = Names::new(stacks, &weights);
-        let chains = flame_names::chains(&names, weights);
+        let chains = names::chains(&names, weights);
         let sum = |sum: i64, (_, (ns, _)): &(_, Weight)| sum.saturating_add(*ns);
-        FlameReport {
+        Counted {
             kind,
             total_ns: chains.iter().fold(0, sum),
-            count: chains.iter().map(|(_, (_, count))| count).sum(),
-            functions: List::new(flame_names::functions(&names, &chains), context.top),
-            stacks: List::new(flame_names::rows(&names, chains), context.top),
+            names,
+            chains,
         }
     })
 }
 
-/// Puts together what has the same frames.
-fn merged<'a>(counted: impl Iterator<Item = (Key<'a>, Weight)>) -> Weights<'a> {
-    let mut weights: BTreeMap<Key<'a>, Weight> = BTreeMap::new();
-    for (key, weight) in counted {
-        add(weights.entry(key).or_default(), weight);
+impl Counted {
+    /// How many distinct stacks there are.
+    pub fn stacks(&self) -> u64 {
+        self.chains.len() as u64
     }
-    weights.into_iter().collect()
+
+    /// The answer.
+    pub fn report(&self, context: &Context) -> FlameReport<'_> {
+        let Self { names, chains, .. } = self;
+        let (functions, stacks) = context.pool.join(
+            || names::functions(names, chains),
+            || names::rows(names, names::heaviest(chains, context.top)),
+        );
+        FlameReport {
+            kind: self.kind,
+            total_ns: self.total_ns,
+            count: chains.iter().map(|(_, (_, count))| count).sum(),
+            functions: List::new(functions, context.top),
+            stacks: List {
+                total: self.stacks(),
+                rows: stacks,
+            },
+        }
+    }
+
+    /// The stacks that take time, as far as a picture shows them: each function of less than this part of their
+    /// time counts as its caller's own.
+    pub fn visible(&self, context: &Context, least: f64) -> Vec<StackRow<'_>> {
+        let mut chains: Vec<&(Chain, Weight)> = self.chains.iter().collect();
+        if context.top.is_some() {
+            chains = names::heaviest(&self.chains, context.top);
+            chains.sort_unstable();
+        }
+        chains.retain(|(_, (ns, _))| *ns > 0);
+        let all_ns: f64 = chains.iter().map(|(_, (ns, _))| *ns as f64).sum();
+        let shown = visible::visible(chains.into_iter(), least * all_ns);
+        names::rows(&self.names, shown.iter().collect())
+    }
 }
 
-fn on_cpu<'a>(context: &Context, catalog: &Catalog, stacks: &'a Stacks) -> Weights<'a> {
+fn on_cpu<'a>(context: &Context, catalog: &'a Catalog, stacks: &'a Stacks) -> Weights<'a> {
     let selected = EventSelection::new(context, catalog, &[EventKind::Sample]);
-    // By the stack's id, which is compared sooner than its frames.
-    let mut by_id: BTreeMap<(u32, &str, Option<u32>), Weight> = BTreeMap::new();
+    // The stack's id, which is compared sooner than its frames or than the thread's name, then what the thread is
+    // called by.
+    type ById<'a> = ((Option<u32>, u32, &'a str), Weight);
+    let mut by_id: Vec<ById<'_>> = Vec::new();
     scan::segments(
         context,
         "counting samples",
         |segment| {
-            let mut weights: BTreeMap<(u32, &str, Option<u32>), Weight> = BTreeMap::new();
-            for row in selected.rows::<Sample>(segment, EventKind::Sample).iter() {
-                if selected.admits(row.tid, row.ts, Details::Sample(&row)) {
-                    let comm = catalog.comm_at(row.tid, row.ts);
-                    let known = if comm.is_empty() { row.tid } else { 0 };
-                    let weight = weights.entry((known, comm, row.stack)).or_default();
-                    add(weight, (row.period_ns, 1));
-                }
-            }
-            weights
+            let rows = selected.rows::<Sample>(segment, EventKind::Sample);
+            let chosen = rows
+                .iter()
+                .filter(|row| selected.admits(row.tid, row.ts, Details::Sample(row)));
+            let by_id = chosen.map(|row| {
+                let comm = catalog.comm_at(row.tid, row.ts);
+                let unnamed = if comm.is_empty() { row.tid } else { 0 };
+                ((row.stack, unnamed, comm), (row.period_ns, 1))
+            });
+            let mut by_id: Vec<_> = by_id.collect();
+            sum_same(&mut by_id);
+            by_id
         },
-        |some| {
-            for (key, weight) in some {
-                add(by_id.entry(key).or_default(), weight);
-            }
-        },
+        |some| by_id.extend(some),
     );
-    let key = |(tid, comm, stack): (u32, &str, Option<u32>)| Key {
+    let key = |(stack, tid, comm): (Option<u32>, u32, &'a str)| Key {
         comm: match comm {
-            "" => format!("tid {tid}"),
-            comm => comm.to_owned(),
+            "" => format!("tid {tid}").into(),
+            comm => comm.into(),
         },
         stack: stack.map(|id| stacks.frames(id)),
         leaf: stack.is_none().then(|| "[no stack]".to_owned()),
     };
-    merged(by_id.into_iter().map(|(id, weight)| (key(id), weight)))
+    context.pool.install(|| {
+        sum_same(&mut by_id);
+        let counted = by_id.into_par_iter();
+        counted.map(|(id, weight)| (key(id), weight)).collect()
+    })
 }
 
 fn off_cpu<'a>(
@@ -179,12 +228,12 @@ fn off_cpu<'a>(
         lane.map_or("", |lane| lane.life.comm_at(lane.end))
     };
     let key = |(lane, stack, leaf): (usize, Option<u32>, String)| Key {
-        comm: comm(lane).to_owned(),
+        comm: comm(lane).to_owned().into(),
         stack: stack.map(|id| stacks.frames(id)),
         leaf: Some(leaf).filter(|leaf| !leaf.is_empty()),
     };
     let counted = by_lane.into_iter();
-    merged(counted.map(|(lane, weight)| (key(lane), weight)))
+    counted.map(|(lane, weight)| (key(lane), weight)).collect()
 }
 
 /// The syscall where there is no stack; the waker on top if that is asked for.

@@ -9,7 +9,6 @@ pub mod critical_path_report;
 pub mod events;
 pub mod files;
 pub mod flame;
-mod flame_names;
 pub mod flow;
 pub mod flow_tcp;
 pub mod info;

@@ -6,7 +6,7 @@ use crate::{
     cli::{CommonArgs, Format},
     context::Context,
     model::{catalog::Catalog, stack::Stacks},
-    render::{flame, units},
+    render::flame,
 };
 
 /// What can be typed after `flame`.
@@ -43,16 +43,13 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     } else {
         args.kind
     };
-    let report = analysis::flame::report(&context, &catalog, &stacks, kind);
+    let counted = analysis::flame::count(&context, &catalog, &stacks, kind);
+    let report = || counted.report(&context);
     match context.format {
-        Format::Json => context.write_json("flame", &report)?,
-        Format::Folded => context.write(|out| flame::folded(out, &report))?,
-        Format::Text => context.write(|out| flame::text(out, &report, context.top))?,
-        _ => {
-            let stacks = units::counted(report.stacks.total, "stack");
-            let subtitle = format!("{}, {stacks}", context.file_name);
-            context.write(|out| flame::svg(out, &report, &subtitle))?;
-        }
+        Format::Json => context.write_json("flame", &report())?,
+        Format::Folded => context.write(|out| flame::folded(out, &report()))?,
+        Format::Text => context.write(|out| flame::text(out, &report(), context.top))?,
+        _ => context.write(|out| flame::svg(out, &context, &counted))?,
     }
     Ok(context.finish())
 }

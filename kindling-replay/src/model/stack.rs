@@ -93,8 +93,13 @@ impl Stacks {
     /// The frames of a stack, innermost first; empty if the capture does not have it. Several stacks can have
     /// the same.
     pub fn frames(&self, stack: u32) -> &[u32] {
-        let at = self.stacks.binary_search_by_key(&stack, |(id, _)| *id);
-        let span = at.ok().and_then(|at| self.stacks.get(at));
+        let by_id = |(id, _): &(u32, Range<usize>)| *id;
+        // Ids are given one after the other, so most stacks are where their number says.
+        let first = self.stacks.first().map_or(0, by_id);
+        let guess = stack.checked_sub(first).map(|at| at as usize);
+        let guess = guess.filter(|&at| self.stacks.get(at).map(by_id) == Some(stack));
+        let at = guess.or_else(|| self.stacks.binary_search_by_key(&stack, by_id).ok());
+        let span = at.and_then(|at| self.stacks.get(at));
         span.and_then(|(_, span)| self.frames_of.get(span.clone()))
             .unwrap_or_default()
     }
@@ -116,9 +121,26 @@ impl Stacks {
             .collect()
     }
 
-    /// The ids of all frames, rising.
-    pub fn frame_ids(&self) -> impl Iterator<Item = u32> + '_ {
-        self.frames.keys().copied()
+    /// The ids of all frames; those together that have the same functions.
+    pub fn frames_by_function(&self) -> Vec<Vec<u32>> {
+        let mut named: BTreeMap<(u32, bool), Vec<u32>> = BTreeMap::new();
+        let mut unnamed = Vec::new();
+        for (&id, frame) in &self.frames {
+            match frame.symbol {
+                Some(symbol) => named
+                    .entry((symbol, is_kernel(frame)))
+                    .or_default()
+                    .push(id),
+                None => unnamed.push(vec![id]),
+            }
+        }
+        // One whose symbol the capture does not have is called by its place.
+        let (named, lost): (Vec<_>, Vec<_>) = named
+            .into_iter()
+            .partition(|((symbol, _), _)| self.symbols.contains_key(symbol));
+        let lost = lost.into_iter().flat_map(|(_, ids)| ids).map(|id| vec![id]);
+        let named = named.into_iter().map(|(_, ids)| ids);
+        named.chain(lost).chain(unnamed).collect()
     }
 
     /// The same for a frame: several functions if some were inlined there, [`UNKNOWN`] if the capture does not have
@@ -144,7 +166,7 @@ impl Stacks {
                 inlined: false,
             }];
         };
-        let kernel = frame.module == KERNEL;
+        let kernel = is_kernel(frame);
         let mut functions = Vec::new();
         let mut symbol = frame.symbol.and_then(|id| self.symbols.get(&id));
         while let Some(row) = symbol
@@ -167,6 +189,10 @@ impl Stacks {
         }
         functions
     }
+}
+
+fn is_kernel(frame: &Frame) -> bool {
+    frame.module == KERNEL
 }
 
 /// Where an unnamed frame is: `[libc.so.6+0x1234]`.
@@ -233,5 +259,13 @@ mod tests {
         assert_eq!(names, expect);
         assert_eq!(stacks.functions(2).len(), INLINE_LIMIT);
         assert!(stacks.functions(77).is_empty());
+        let mut together = stacks.frames_by_function();
+        together.sort();
+        assert_eq!(together, [vec![1], vec![2], vec![3], vec![4], vec![5]]);
+        for (id, symbol) in [(6, 1), (7, 9), (8, 9)] {
+            stacks.frames.insert(id, frame(id, "/bin/b", Some(symbol)));
+        }
+        let together = stacks.frames_by_function();
+        assert!(together.contains(&vec![1, 6]) && together.contains(&vec![7]));
     }
 }

@@ -5,7 +5,8 @@ use std::{borrow::Cow, io::Write};
 use inferno::flamegraph::{self, Options, Palette, color::BasicPalette, color::MultiPalette};
 
 use crate::{
-    analysis::flame::{FlameReport, Kind, StackRow},
+    analysis::flame::{Counted, FlameReport, Kind, StackRow},
+    context::Context,
     render::{
         table::{Align, TextTable, printable},
         units,
@@ -15,12 +16,17 @@ use crate::{
 /// Functions in the text form, if `--top` does not say.
 const TOP: usize = 30;
 
+/// Functions that are narrower than this percentage of the picture are not drawn.
+const NARROWEST: f64 = 0.01;
+
 /// Writes folded stacks, one per line with its nanoseconds, sorted by name.
 ///
 /// # Errors
 /// Those of `out`.
-pub fn folded(out: &mut dyn Write, report: &FlameReport) -> anyhow::Result<()> {
-    for line in lines(report) {
+pub fn folded(out: &mut dyn Write, report: &FlameReport<'_>) -> anyhow::Result<()> {
+    let mut lines: Vec<String> = lines(&report.stacks.rows).collect();
+    lines.sort_unstable();
+    for line in lines {
         writeln!(out, "{line}")?;
     }
     Ok(())
@@ -30,17 +36,17 @@ pub fn folded(out: &mut dyn Write, report: &FlameReport) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// If there are no stacks, and those of `out`.
-pub fn svg(out: &mut dyn Write, report: &FlameReport, subtitle: &str) -> anyhow::Result<()> {
-    let lines = lines(report);
-    if lines.is_empty() {
-        let what = match report.kind {
+pub fn svg(out: &mut dyn Write, context: &Context, counted: &Counted) -> anyhow::Result<()> {
+    let rows = counted.visible(context, NARROWEST / 100.0);
+    if rows.is_empty() {
+        let what = match counted.kind {
             Kind::OnCpu => "no stack samples; --kind off-cpu may have something",
             Kind::OffCpu | Kind::Wakers => "no blocked threads; --kind on-cpu may have something",
         };
         anyhow::bail!("cannot draw a flame graph: the selection has {what}");
     }
     let mut options = Options::default();
-    let (title, colors) = match report.kind {
+    let (title, colors) = match counted.kind {
         Kind::OnCpu => ("On-CPU time", Palette::Basic(BasicPalette::Hot)),
         Kind::OffCpu => ("Off-CPU time", Palette::Basic(BasicPalette::Blue)),
         Kind::Wakers => (
@@ -48,11 +54,14 @@ pub fn svg(out: &mut dyn Write, report: &FlameReport, subtitle: &str) -> anyhow:
             Palette::Multi(MultiPalette::Wakeup),
         ),
     };
-    options.title = format!("{title}: {}", units::duration(report.total_ns));
-    options.subtitle = Some(subtitle.to_owned());
+    let stacks = units::counted(counted.stacks(), "stack");
+    options.title = format!("{title}: {}", units::duration(counted.total_ns));
+    options.subtitle = Some(format!("{}, {stacks}", context.file_name));
     options.colors = colors;
     options.count_name = "ns".to_owned();
+    options.min_width = NARROWEST;
     options.deterministic = true;
+    let lines: Vec<String> = lines(&rows).collect();
     flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), out)?;
     Ok(())
 }
@@ -61,7 +70,11 @@ pub fn svg(out: &mut dyn Write, report: &FlameReport, subtitle: &str) -> anyhow:
 ///
 /// # Errors
 /// Those of `out`.
-pub fn text(out: &mut dyn Write, report: &FlameReport, top: Option<usize>) -> anyhow::Result<()> {
+pub fn text(
+    out: &mut dyn Write,
+    report: &FlameReport<'_>,
+    top: Option<usize>,
+) -> anyhow::Result<()> {
     let mut table = TextTable::new(&[
         ("self", Align::Right),
         ("", Align::Right),
@@ -75,7 +88,7 @@ pub fn text(out: &mut dyn Write, report: &FlameReport, top: Option<usize>) -> an
             units::percent(row.self_ns, report.total_ns),
             units::duration(row.total_ns),
             units::percent(row.total_ns, report.total_ns),
-            printable(&row.function),
+            printable(row.function),
         ]);
     }
     table.write(out)?;
@@ -96,14 +109,11 @@ pub fn text(out: &mut dyn Write, report: &FlameReport, top: Option<usize>) -> an
     Ok(())
 }
 
-fn lines(report: &FlameReport) -> Vec<String> {
-    let rows = report.stacks.rows.iter().filter(|row| row.ns > 0);
-    let mut lines: Vec<String> = rows.map(line).collect();
-    lines.sort_unstable();
-    lines
+fn lines<'a>(rows: &'a [StackRow<'_>]) -> impl Iterator<Item = String> + 'a {
+    rows.iter().filter(|row| row.ns > 0).map(line)
 }
 
-fn line(row: &StackRow) -> String {
+fn line(row: &StackRow<'_>) -> String {
     let frames: Vec<Cow<'_, str>> = row.frames.iter().map(|frame| clean(frame)).collect();
     format!("{} {}", frames.join(";"), row.ns)
 }
