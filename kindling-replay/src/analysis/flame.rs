@@ -16,7 +16,7 @@ use crate::{
         catalog::{Catalog, ThreadLife},
         select::{Details, EventSelection},
         slice::Slice,
-        stack::Stacks,
+        stack::{Span, Stacks},
         timeline,
     },
     render::json::List,
@@ -162,10 +162,10 @@ impl Counted {
 
 fn on_cpu<'a>(context: &Context, catalog: &'a Catalog, stacks: &'a Stacks) -> Weights<'a> {
     let selected = EventSelection::new(context, catalog, &[EventKind::Sample]);
-    // The stack's id, which is compared sooner than its frames or than the thread's name, then what the thread is
-    // called by.
-    type ById<'a> = ((Option<u32>, u32, &'a str), Weight);
-    let mut by_id: Vec<ById<'_>> = Vec::new();
+    // Where the stack's frames are, which is compared sooner than the frames or the thread's name, then what the
+    // thread is called by.
+    type ByPlace<'a> = ((Option<Span>, u32, &'a str), Weight);
+    let mut by_place: Vec<ByPlace<'_>> = Vec::new();
     scan::segments(
         context,
         "counting samples",
@@ -174,28 +174,29 @@ fn on_cpu<'a>(context: &Context, catalog: &'a Catalog, stacks: &'a Stacks) -> We
             let chosen = rows
                 .iter()
                 .filter(|row| selected.admits(row.tid, row.ts, Details::Sample(row)));
-            let by_id = chosen.map(|row| {
+            let by_place = chosen.map(|row| {
                 let comm = catalog.comm_at(row.tid, row.ts);
                 let unnamed = if comm.is_empty() { row.tid } else { 0 };
-                ((row.stack, unnamed, comm), (row.period_ns, 1))
+                let place = row.stack.map(|stack| stacks.span(stack));
+                ((place, unnamed, comm), (row.period_ns, 1))
             });
-            let mut by_id: Vec<_> = by_id.collect();
-            sum_same(&mut by_id);
-            by_id
+            let mut by_place: Vec<_> = by_place.collect();
+            sum_same(&mut by_place);
+            by_place
         },
-        |some| by_id.extend(some),
+        |some| by_place.extend(some),
     );
-    let key = |(stack, tid, comm): (Option<u32>, u32, &'a str)| Key {
+    let key = |(place, tid, comm): (Option<Span>, u32, &'a str)| Key {
         comm: match comm {
             "" => format!("tid {tid}").into(),
             comm => comm.into(),
         },
-        stack: stack.map(|id| stacks.frames(id)),
-        leaf: stack.is_none().then(|| "[no stack]".to_owned()),
+        stack: place.map(|place| stacks.frames_at(place)),
+        leaf: place.is_none().then(|| "[no stack]".to_owned()),
     };
     context.pool.install(|| {
-        sum_same(&mut by_id);
-        let counted = by_id.into_par_iter();
+        sum_same(&mut by_place);
+        let counted = by_place.into_par_iter();
         counted.map(|(id, weight)| (key(id), weight)).collect()
     })
 }

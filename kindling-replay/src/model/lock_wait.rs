@@ -16,7 +16,7 @@ use crate::{
         ended::Ended,
         futex::{Action, FutexCall, FutexCalls, LockKind},
         recent::{ByThread, Recent},
-        stack::Stacks,
+        stack::{Function, Stacks},
     },
     scan::{self, Segment},
     selection::Window,
@@ -292,16 +292,14 @@ struct Past<'a> {
 
 impl<'a> Past<'a> {
     fn new(catalog: &'a Catalog, stacks: &Stacks, window: Window) -> Self {
-        let kind = |id| {
-            let functions = stacks.functions(id);
+        let kind = |functions: &[Function]| {
             let user = functions.iter().filter(|function| !function.kernel);
             LockKind::of_functions(user.map(|function| function.name.as_str()))
         };
-        let kinds = stacks.ids().filter_map(|id| Some((id, kind(id)?)));
         Self {
             catalog,
             window,
-            kinds: kinds.collect(),
+            kinds: stacks.classify(kind, |kinds| kinds.next()),
             held: Calls::default(),
             waking: Recent::new(KEPT_SEGMENTS),
             woken: Recent::new(KEPT_SEGMENTS),

@@ -1,6 +1,10 @@
 //! Call stacks with names: `stacks`, `frames` and `symbols` put together.
 
-use std::{collections::BTreeMap, fmt::Write as _, ops::Range};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write as _,
+    hash::{BuildHasher, RandomState},
+};
 
 use kindling_format::schema::{Frame, Stack, Symbol};
 
@@ -17,11 +21,62 @@ const INLINE_LIMIT: usize = 64;
 /// All call stacks of a capture.
 #[derive(Debug, Default)]
 pub struct Stacks {
-    /// Where in `frames_of` the frames of each stack are, innermost first; by id.
-    stacks: Vec<(u32, Range<usize>)>,
+    /// Where in `frames_of` the frames of each stack are, innermost first; by id. Stacks of other processes that
+    /// run the same program often have the same.
+    stacks: Vec<(u32, Span)>,
     frames_of: Vec<u32>,
     frames: BTreeMap<u32, Frame>,
     symbols: BTreeMap<u32, Symbol>,
+}
+
+/// Where the frames of a stack are: where they begin, and how many there are. The same for stacks that have the
+/// same frames, as a rule.
+pub type Span = (u32, u32);
+
+/// What is known of frames, by their ids. The recorder numbers them from 1 on, so most are found by their place.
+#[derive(Debug)]
+pub struct FrameTable<T> {
+    near: Vec<Option<T>>,
+    far: HashMap<u32, T>,
+    /// Where those begin that are far: a capture of others may have any numbers.
+    limit: usize,
+}
+
+impl<T: Copy> FrameTable<T> {
+    /// An empty table for so many frames.
+    pub fn new(frames: usize) -> Self {
+        Self {
+            near: Vec::new(),
+            far: HashMap::new(),
+            limit: frames.saturating_mul(4),
+        }
+    }
+
+    /// Keeps what is known of a frame.
+    pub fn insert(&mut self, id: u32, value: T) {
+        let at = id as usize;
+        if at >= self.limit {
+            self.far.insert(id, value);
+            return;
+        }
+        if at >= self.near.len() {
+            self.near.resize(at + 1, None);
+        }
+        self.near[at] = Some(value);
+    }
+
+    /// What is known of a frame.
+    pub fn get(&self, id: u32) -> Option<T> {
+        let near = self.near.get(id as usize).copied().flatten();
+        near.or_else(|| self.far.get(&id).copied())
+    }
+}
+
+/// The frames that stacks had while they were read, by a hash of them.
+#[derive(Default)]
+struct Known {
+    spans: HashMap<u64, Span>,
+    hasher: RandomState,
 }
 
 /// A function of a stack.
@@ -39,23 +94,23 @@ impl Stacks {
     /// Reads the stacks of the whole capture.
     pub fn load(context: &Context) -> Self {
         let mut all = Self::default();
+        let mut known = Known::default();
+        let hasher = &known.hasher.clone();
         scan::segments(
             context,
             "reading stacks",
             |segment| {
-                let mut stacks = Self::default();
                 let rows = segment.rows::<Stack>();
-                rows.iter().for_each(|row| stacks.add(row.id, &row.frames));
+                let stacks = rows.iter().map(|row| (hasher.hash_one(&*row.frames), row));
+                let stacks: Vec<(u64, Stack)> = stacks.collect();
                 let frames: Vec<Frame> = segment.rows().iter().collect();
                 let symbols: Vec<Symbol> = segment.rows().iter().collect();
                 (stacks, frames, symbols)
             },
             |(stacks, frames, symbols)| {
-                let spans = stacks.stacks.into_iter();
-                let from = all.frames_of.len();
-                all.stacks
-                    .extend(spans.map(|(id, span)| (id, from + span.start..from + span.end)));
-                all.frames_of.extend(stacks.frames_of);
+                for (hash, row) in stacks {
+                    all.add(&mut known, hash, row.id, &row.frames);
+                }
                 all.frames
                     .extend(frames.into_iter().map(|row| (row.id, row)));
                 all.symbols
@@ -67,10 +122,20 @@ impl Stacks {
     }
 
     /// Adds a stack; what was added is found when it is settled.
-    fn add(&mut self, id: u32, frames: &[u32]) {
-        let start = self.frames_of.len();
-        self.frames_of.extend_from_slice(frames);
-        self.stacks.push((id, start..self.frames_of.len()));
+    fn add(&mut self, known: &mut Known, hash: u64, id: u32, frames: &[u32]) {
+        let before = known.spans.get(&hash).copied();
+        let span = before.filter(|&span| self.frames_at(span) == frames);
+        let span = span.unwrap_or_else(|| {
+            // Beyond 16 GiB of them stacks have none.
+            let span = [self.frames_of.len(), frames.len()].map(u32::try_from);
+            let [Ok(start), Ok(count)] = span else {
+                return (0, 0);
+            };
+            self.frames_of.extend_from_slice(frames);
+            known.spans.insert(hash, (start, count));
+            (start, count)
+        });
+        self.stacks.push((id, span));
     }
 
     /// Of several stacks with one id the last counts.
@@ -79,29 +144,57 @@ impl Stacks {
         self.stacks.dedup_by(|(id, span), (before, kept)| {
             let is_same = id == before;
             if is_same {
-                *kept = span.clone();
+                *kept = *span;
             }
             is_same
         });
     }
 
-    /// The ids of all stacks, rising.
-    pub fn ids(&self) -> impl Iterator<Item = u32> + '_ {
-        self.stacks.iter().map(|(id, _)| *id)
-    }
-
     /// The frames of a stack, innermost first; empty if the capture does not have it. Several stacks can have
     /// the same.
     pub fn frames(&self, stack: u32) -> &[u32] {
-        let by_id = |(id, _): &(u32, Range<usize>)| *id;
+        self.frames_at(self.span(stack))
+    }
+
+    /// Where the frames of a stack are; none are anywhere if the capture does not have it.
+    pub fn span(&self, stack: u32) -> Span {
+        let by_id = |(id, _): &(u32, Span)| *id;
         // Ids are given one after the other, so most stacks are where their number says.
         let first = self.stacks.first().map_or(0, by_id);
         let guess = stack.checked_sub(first).map(|at| at as usize);
         let guess = guess.filter(|&at| self.stacks.get(at).map(by_id) == Some(stack));
         let at = guess.or_else(|| self.stacks.binary_search_by_key(&stack, by_id).ok());
         let span = at.and_then(|at| self.stacks.get(at));
-        span.and_then(|(_, span)| self.frames_of.get(span.clone()))
-            .unwrap_or_default()
+        span.map_or((0, 0), |(_, span)| *span)
+    }
+
+    /// The frames that are there.
+    pub fn frames_at(&self, (start, count): Span) -> &[u32] {
+        let start = start as usize;
+        let frames = self.frames_of.get(start..start + count as usize);
+        frames.unwrap_or_default()
+    }
+
+    /// What the stacks are, by id: `of_frame` is asked once for functions that frames have in common, innermost first,
+    /// and `of_stack` for each stack, with what it said of those frames that it said something of.
+    pub fn classify<S: Copy, T>(
+        &self,
+        of_frame: impl Fn(&[Function]) -> Option<S>,
+        of_stack: impl Fn(&mut dyn Iterator<Item = S>) -> Option<T>,
+    ) -> BTreeMap<u32, T> {
+        let mut said = FrameTable::new(self.frames.len());
+        for ids in self.frames_by_function() {
+            let functions = ids.first().map(|&id| self.functions_of_frame(id));
+            if let Some(sign) = functions.and_then(|functions| of_frame(&functions)) {
+                ids.into_iter().for_each(|id| said.insert(id, sign));
+            }
+        }
+        let stack = |(id, span): &(u32, Span)| {
+            let frames = self.frames_at(*span);
+            let class = of_stack(&mut frames.iter().filter_map(|&frame| said.get(frame)));
+            Some((*id, class?))
+        };
+        self.stacks.iter().filter_map(stack).collect()
     }
 
     /// The functions of a stack, innermost first; empty if the capture does not have it.
@@ -244,9 +337,15 @@ mod tests {
             symbols: rows.into_iter().map(|row| (row.id, row)).collect(),
             ..Stacks::default()
         };
-        stacks.add(1, &[2, 1, 3, 4, 99]);
-        stacks.add(2, &[5]);
+        let mut known = Known::default();
+        stacks.add(&mut known, 1, 2, &[5]);
+        // Of one hash, but not the same.
+        stacks.add(&mut known, 1, 1, &[2, 1, 3, 4, 99]);
+        stacks.add(&mut known, 2, 3, &[5]);
+        stacks.add(&mut known, 2, 4, &[5]);
         stacks.settle();
+        assert_eq!(stacks.frames(3), stacks.frames(2));
+        assert_eq!(stacks.span(4), stacks.span(3));
         let names: Vec<_> = stacks.functions(1).into_iter().map(|f| f.name).collect();
         let expect = [
             "[kernel+0x10]",
@@ -267,5 +366,23 @@ mod tests {
         }
         let together = stacks.frames_by_function();
         assert!(together.contains(&vec![1, 6]) && together.contains(&vec![7]));
+        let long = |functions: &[Function]| (functions.len() > 1).then_some(functions.len());
+        let first = stacks.classify(long, |lengths| lengths.next());
+        let rings = [2, 3, 4].map(|id| (id, INLINE_LIMIT));
+        assert_eq!(
+            first,
+            BTreeMap::from_iter(rings.into_iter().chain([(1, 2)]))
+        );
+    }
+
+    #[test]
+    fn a_table_takes_frames_of_any_number() {
+        let mut table = FrameTable::new(2);
+        for id in [0, 7, 8, u32::MAX] {
+            assert_eq!(table.get(id), None);
+            table.insert(id, id);
+            assert_eq!(table.get(id), Some(id));
+        }
+        assert_eq!((table.near.len(), table.get(3)), (8, None));
     }
 }

@@ -12,7 +12,7 @@ use crate::model::{
     catalog::Catalog,
     ended::Ended,
     slice::{Reason, Slice, State},
-    stack::Stacks,
+    stack::{Function, Stacks},
     thread::RawSlice,
 };
 
@@ -129,10 +129,9 @@ pub struct Classifier<'a> {
 impl<'a> Classifier<'a> {
     /// A classifier for a capture with these names and stacks.
     pub fn new(catalog: &'a Catalog, stacks: &Stacks) -> Self {
-        let hints = stacks.ids().filter_map(|id| Some((id, hint(stacks, id)?)));
         Self {
             catalog,
-            hints: hints.collect(),
+            hints: stacks.classify(sign, |signs| hint(signs)),
         }
     }
 
@@ -238,24 +237,37 @@ impl<'a> Classifier<'a> {
     }
 }
 
-/// A page fault counts wherever it is on the stack, as it may wait for a disk itself; else the
-/// innermost function that says something counts.
-fn hint(stacks: &Stacks, id: u32) -> Option<Hint> {
-    let functions = stacks.functions(id);
-    let kernel = || {
-        functions
-            .iter()
-            .filter(|f| f.kernel)
-            .map(|f| f.name.as_str())
-    };
-    if kernel().any(|name| FAULTS.iter().any(|fault| name.contains(fault))) {
-        return Some(Hint::Memory);
-    }
-    kernel().find_map(|name| {
+/// What a function of the kernel says.
+#[derive(Debug, Clone, Copy)]
+enum Sign {
+    Fault,
+    Waits(Hint),
+}
+
+fn sign(functions: &[Function]) -> Option<Sign> {
+    let kernel = functions.iter().filter(|function| function.kernel);
+    let mut names = kernel.map(|function| function.name.as_str());
+    names.find_map(|name| {
+        if FAULTS.iter().any(|fault| name.contains(fault)) {
+            return Some(Sign::Fault);
+        }
         let is = |words: &[&str]| words.iter().any(|word| name.starts_with(word));
         let wait = WAITS.iter().find(|(_, words)| is(words));
-        wait.map(|(hint, _)| *hint)
+        wait.map(|(hint, _)| Sign::Waits(*hint))
     })
+}
+
+/// A page fault counts wherever it is on the stack, as it may wait for a disk itself; else the
+/// innermost function that says something counts.
+fn hint(signs: &mut dyn Iterator<Item = Sign>) -> Option<Hint> {
+    let mut innermost = None;
+    for sign in signs {
+        match sign {
+            Sign::Fault => return Some(Hint::Memory),
+            Sign::Waits(hint) => drop(innermost.get_or_insert(hint)),
+        }
+    }
+    innermost
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::{borrow::Cow, cmp::Reverse, collections::HashMap};
 use rayon::prelude::*;
 
 use super::{FunctionRow, StackRow};
-use crate::model::stack::{Stacks, UNKNOWN};
+use crate::model::stack::{FrameTable, Stacks, UNKNOWN};
 
 /// A stack that was counted.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ pub(super) struct Names {
     /// The functions of frames, outermost first.
     functions: Vec<Chain>,
     /// Which of them those of a frame are.
-    of_frame: HashMap<u32, usize>,
+    of_frame: FrameTable<usize>,
     unknown: Chain,
 }
 
@@ -85,12 +85,13 @@ impl Names {
         let ranks = |labels: &Vec<String>| -> Chain {
             labels.iter().map(|name| rank(&sorted, name)).collect()
         };
-        let of_frame = frames.iter().enumerate();
+        let mut of_frame = FrameTable::new(frames.iter().map(Vec::len).sum());
+        for (at, ids) in frames.iter().enumerate() {
+            ids.iter().for_each(|&id| of_frame.insert(id, at));
+        }
         Self {
             functions: labels.par_iter().map(ranks).collect(),
-            of_frame: of_frame
-                .flat_map(|(at, ids)| ids.iter().map(move |&id| (id, at)))
-                .collect(),
+            of_frame,
             unknown: vec![rank(&sorted, UNKNOWN)],
             sorted: sorted.into_iter().map(str::to_owned).collect(),
         }
@@ -104,8 +105,8 @@ impl Names {
     fn fill(&self, chain: &mut Chain, key: &Key<'_>) {
         let frames = key.stack.unwrap_or_default().iter().rev();
         let functions = |id: &u32| {
-            let at = self.of_frame.get(id);
-            let functions = at.and_then(|&at| self.functions.get(at));
+            let at = self.of_frame.get(*id);
+            let functions = at.and_then(|at| self.functions.get(at));
             functions.unwrap_or(&self.unknown)
         };
         let mut others = key.others().map(|name| rank(&self.sorted, name));
