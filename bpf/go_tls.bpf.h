@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Plaintext of TLS in Go programs (1.17 and newer on x86-64): what is given to and got from crypto/tls.
+ * Plaintext of TLS in Go programs (1.18 and newer on x86-64): what is given to and got from crypto/tls.
  *
  * Nothing of a thread tells here which call is meant: goroutines move between threads while they wait, and
  * their stacks move in memory. So a call is known by its goroutine, whose address does not change, and its
@@ -51,11 +51,14 @@ static __always_inline void find_go_socket(struct task_struct *task, struct tls_
 {
 	u64 data = read_user_word(conn + GO_INTERFACE_DATA);
 	struct file_state *state;
-	u64 fd, file;
+	u64 fd, net_fd, file;
 	int depth;
 
 	for (depth = 0; depth < GO_WRAPPERS && data; depth++) {
-		fd = read_user_word(read_user_word(data) + GO_SYSFD);
+		net_fd = read_user_word(data);
+		/* No descriptor must not be taken for standard input. */
+		if (!net_fd || bpf_probe_read_user(&fd, sizeof(fd), (void *)(net_fd + GO_SYSFD)))
+			fd = ~0ULL;
 		file = fd <= 0x7fffffff ? file_of_fd(task, fd) : 0;
 		state = file ? bpf_map_lookup_elem(&files, &file) : NULL;
 		if (state && (state->mode & S_IFMT) == S_IFSOCK) {

@@ -122,6 +122,15 @@ static __always_inline bool keep_place(struct kernel_stack *kept, s16 place, u8 
 	return true;
 }
 
+/* Whether the address of each frame was found, but for those of this program itself: they lie below its
+ * context, and are the same each time. */
+static __always_inline bool is_whole(const struct kernel_look *look)
+{
+	u32 missing = ~look->found & (u32)((1ULL << look->kept->frames) - 1);
+
+	return !(missing & (missing + 1)) && missing < 1u << FRAMES_BELOW;
+}
+
 static long learn_word(u32 word, void *context)
 {
 	struct kernel_look *look = context;
@@ -138,6 +147,8 @@ static long learn_word(u32 word, void *context)
 		if (kept->addr[frame] == value)
 			break;
 	}
+	if (frame >= KERNEL_STACK_FRAMES)
+		return 0;
 	look->found |= 1u << frame;
 	/* An earlier call may have left the same address elsewhere. Both are taken: which of them is the
 	 * right one cannot be told yet, but while both are there the right one is. */
@@ -156,8 +167,10 @@ static long forget_place(u32 at, void *context)
 
 	if (at >= KERNEL_STACK_PLACES)
 		return 1;
-	if (is_there(look, at))
-		keep_place(kept, kept->place[at], kept->frame[at]);
+	if (!is_there(look, at))
+		return 0;
+	look->found |= 1u << (kept->frame[at] & (KERNEL_STACK_FRAMES - 1));
+	keep_place(kept, kept->place[at], kept->frame[at]);
 	return 0;
 }
 
@@ -166,11 +179,12 @@ static __always_inline void learn(struct kernel_look *look, const u64 *addr, u32
 {
 	struct kernel_stacks *of_call = look->of_call;
 	struct kernel_stack *kept;
-	u32 at, places, missing;
+	u32 at, places;
 
 	if (!frames || frames > KERNEL_STACK_FRAMES ||
 	    look->regs - look->from > KERNEL_STACK_WORDS * sizeof(u64))
 		return;
+	look->found = 0;
 	for (at = 0; at < KERNEL_STACKS_OF_CALL; at++) {
 		kept = look->kept = &of_call->kept[at];
 		if (kept->hash != hash)
@@ -178,6 +192,8 @@ static __always_inline void learn(struct kernel_look *look, const u64 *addr, u32
 		places = kept->places;
 		kept->places = 0;
 		bpf_loop(places, forget_place, look, 0);
+		if (!is_whole(look))
+			kept->places = 0;
 		return;
 	}
 	at = of_call->oldest & (KERNEL_STACKS_OF_CALL - 1);
@@ -192,9 +208,7 @@ static __always_inline void learn(struct kernel_look *look, const u64 *addr, u32
 	bpf_probe_read_kernel(kept->addr, frames * sizeof(u64), addr);
 	look->is_other = false;
 	bpf_loop((look->regs - look->from) / sizeof(u64), learn_word, look, 0);
-	/* What is below its context are frames of this program itself, the same each time. */
-	missing = ~look->found & (u32)((1ULL << frames) - 1);
-	if (look->is_other || missing & (missing + 1) || missing >= 1u << FRAMES_BELOW)
+	if (look->is_other || !is_whole(look))
 		kept->places = 0;
 }
 
