@@ -104,3 +104,60 @@ fn a_file_that_threads_meet_at_the_same_moment_is_one_file() {
     let torn = pairs.filter(|(a, b)| a.is_none() || a != b).count();
     assert_eq!(torn, 0, "of {rounds} pipes");
 }
+
+/// `ERESTARTSYS` in the kernel's `<linux/errno.h>`: the call has not returned, a signal is in its way.
+const ERESTARTSYS: i64 = -512;
+
+/// In a child of vfork, killed within the call, begun anew after a signal, and with the program that a thread beside the
+/// first one executes.
+#[test]
+fn calls_whose_threads_take_a_turn_come_out_right() {
+    needs!("processes", "syscalls");
+    let recording = Program::compile("turns").record(&[], &[]);
+    recording.assert_complete();
+    let truth = &recording.truth;
+    let [pid, vforked, killed, restarted, thread] =
+        ["pid", "vforked", "killed", "restarted", "thread"].map(|key| id(&truth[key]));
+    let arch = &recording.capture.header().host.arch;
+    let mut calls = recording.rows::<Syscall>();
+    calls.sort_by_key(|row| row.ts);
+    let results = |pid: u32, tid: u32, name: &str| -> Vec<Option<i64>> {
+        let nr = syscalls::named(arch, name).unwrap().nr;
+        let of_it = |row: &&Syscall| (row.pid, row.tid, row.nr) == (pid, tid, nr);
+        calls.iter().filter(of_it).map(|row| row.ret).collect()
+    };
+
+    // Both programs of the child of vfork, and one execve between them.
+    assert_eq!(
+        results(vforked, vforked, "getppid"),
+        [Some(pid.into()); 5 + 7]
+    );
+    assert_eq!(results(vforked, vforked, "execve"), [Some(0)]);
+
+    // The last call on a pipe of the one that was killed, which the dynamic linker's come before.
+    assert_eq!(
+        results(killed, killed, "read").last(),
+        Some(&Some(ERESTARTSYS))
+    );
+    let processes = recording.rows::<Process>();
+    let died = processes.iter().rfind(|row| row.pid == killed).unwrap();
+    assert_eq!(died.exit_status, Some(9));
+
+    // A call that is begun anew is another call.
+    let bytes = number(&truth["bytes"]);
+    assert_eq!(
+        results(restarted, restarted, "read"),
+        [Some(ERESTARTSYS), Some(bytes)]
+    );
+
+    // The thread has become the process's first one, and the other is gone.
+    assert_eq!(results(pid, pid, "execve"), [Some(0), Some(0)]);
+    assert_eq!(results(pid, pid, "getppid").len(), 3);
+    assert!(results(pid, thread, "execve").is_empty());
+    let threads = recording.rows::<Thread>();
+    assert!(
+        threads
+            .iter()
+            .any(|row| row.tid == thread && row.pid == pid)
+    );
+}

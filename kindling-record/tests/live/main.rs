@@ -8,6 +8,7 @@ mod command_line;
 mod compat;
 mod critical_path;
 mod demo;
+mod descriptors;
 mod extras;
 mod flight;
 mod go_tls;
