@@ -7,6 +7,7 @@
 
 #include "truth.h"
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -76,6 +77,26 @@ static int by_message(int fd)
 	return fd;
 }
 
+// Both ends of a connection, if there is IPv6 here; `path` is the server's port.
+static void over_ipv6(void)
+{
+	struct sockaddr_in6 address = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	socklen_t len = sizeof(address);
+	int listener = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char port[8];
+
+	if (listener < 0 || bind(listener, (struct sockaddr *)&address, len) || listen(listener, 1)) {
+		close(listener);
+		return;
+	}
+	must(getsockname(listener, (struct sockaddr *)&address, &len), "getsockname");
+	snprintf(port, sizeof(port), "%d", ntohs(address.sin6_port));
+	int client = must(socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket");
+	must(connect(client, (struct sockaddr *)&address, len), "connect");
+	through(client, "connect", port, "");
+	through(must(accept4(listener, NULL, NULL, SOCK_CLOEXEC), "accept4"), "accept4", port, "");
+}
+
 static void first_program(char *self)
 {
 	struct {
@@ -107,6 +128,8 @@ static void first_program(char *self)
 	through(ends[1], "pipe2", "", "");
 	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), "socketpair");
 	through(ends[1], "socketpair", "", "");
+	through(ends[0], "its other end", "", "");
+	over_ipv6();
 	through(must(memfd_create("in-memory", MFD_CLOEXEC), "memfd_create"), "memfd_create", "in-memory", "");
 
 	// A child has what its parent has.
