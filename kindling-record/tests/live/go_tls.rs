@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use kindling_format::schema::{Direction, File, Tls};
 
 use crate::{
+    plaintext::{plaintexts, rpcs, streams},
     support::{Program, id, needs, number},
-    tls::{plaintexts, rpcs, streams},
 };
 
 /// What client `k` of the program sends.

@@ -21,6 +21,7 @@ mod neighbours;
 mod overhead;
 mod parts;
 mod payloads;
+mod plaintext;
 mod polls;
 mod readers;
 mod security;
