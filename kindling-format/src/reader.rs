@@ -9,6 +9,7 @@ use crate::{
     column::Rows,
     container::{self, Entry},
     header::{FORMAT, HEADER_MEMBER, INDEX_MEMBER, SUMMARY_MEMBER},
+    mmap::{self, FileBytes},
     schema::{Index, Table},
     segment,
 };
@@ -16,7 +17,7 @@ use crate::{
 /// An open capture. Cheap to share between threads: it holds the file's bytes by reference.
 #[derive(Debug, Clone)]
 pub struct Capture {
-    bytes: Bytes,
+    file: FileBytes,
     entries: Vec<Entry>,
     members: BTreeMap<u32, BTreeMap<String, Member>>,
     header: Header,
@@ -51,7 +52,7 @@ impl Capture {
     /// # Errors
     /// As [`Capture::from_bytes`], and [`FormatError::Io`] if the file cannot be read.
     pub fn open(path: &Path) -> Result<Self, FormatError> {
-        Self::from_bytes(crate::mmap::open(path)?)
+        Self::from_file(mmap::open(path)?.read_in_parts())
     }
 
     /// Opens a capture that is in memory.
@@ -61,38 +62,47 @@ impl Capture {
     /// container, the header or the index cannot be read. Table members are looked at when they
     /// are read.
     pub fn from_bytes(bytes: Bytes) -> Result<Self, FormatError> {
-        let listing = container::list(&bytes)?;
-        let header = read_header(&bytes, &listing)?;
+        Self::from_file(bytes.into())
+    }
+
+    fn from_file(file: FileBytes) -> Result<Self, FormatError> {
+        let bytes = &file.bytes;
+        let listing = container::list(bytes)?;
+        let header = read_header(bytes, &listing)?;
         let find = |name: &str| listing.entries.iter().find(|entry| entry.name == name);
         let completion = match listing.unfinished_tail_bytes {
             Some(tail_bytes) => Completion::Unfinished { tail_bytes },
             None => Completion::Finished(match find(SUMMARY_MEMBER) {
-                Some(entry) => read_json(&bytes, entry)?,
+                Some(entry) => read_json(bytes, entry)?,
                 None => Summary::default(),
             }),
         };
         let mut index = BTreeMap::new();
         if let Some(entry) = find(INDEX_MEMBER) {
-            entry.verify(&bytes)?;
-            for row in segment::decode::<Index>(entry, member_bytes(&bytes, entry)?, None)?.iter() {
+            let bytes = member_bytes(&file, entry)?;
+            for row in segment::decode::<Index>(entry, bytes, None)?.iter() {
                 index.insert(row.offset, row);
             }
         }
         let mut members: BTreeMap<u32, BTreeMap<String, Member>> = BTreeMap::new();
         for entry in &listing.entries {
-            if let Some((segment, table)) = table_member(&entry.name) {
-                // An index row counts only if it speaks of this very member.
-                let index = index.remove(&entry.header_off).filter(|row| {
-                    (row.segment, row.table.as_str(), row.size_bytes)
-                        == (segment, table, entry.size_bytes)
-                });
+            let member = table_member(&entry.name);
+            // An index row counts only if it speaks of this very member.
+            let index = index.remove(&entry.header_off).filter(|row| {
+                member == Some((row.segment, &row.table)) && row.size_bytes == entry.size_bytes
+            });
+            // What the directory says is compared with the index, or else with the member's own header.
+            if index.is_none() {
+                entry.verify_header(bytes)?;
+            }
+            if let Some((segment, table)) = member {
                 let entry = entry.clone();
                 let tables = members.entry(segment).or_default();
                 tables.insert(table.to_owned(), Member { entry, index });
             }
         }
         Ok(Self {
-            bytes,
+            file,
             entries: listing.entries,
             members,
             header,
@@ -120,12 +130,12 @@ impl Capture {
 
     /// The size of the file.
     pub fn size_bytes(&self) -> u64 {
-        self.bytes.len() as u64
+        self.file.bytes.len() as u64
     }
 
     /// The file's bytes.
     pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+        &self.file.bytes
     }
 
     /// All members of the container, the ones that hold no table included.
@@ -169,25 +179,23 @@ impl Capture {
         else {
             return Ok(Rows::empty());
         };
-        member.entry.verify(&self.bytes)?;
-        segment::decode(
-            &member.entry,
-            member_bytes(&self.bytes, &member.entry)?,
-            wanted,
-        )
+        segment::decode(&member.entry, self.member_bytes(&member.entry)?, wanted)
     }
 
     /// The bytes of a member.
     ///
     /// # Errors
-    /// [`FormatError::Damaged`] if they do not lie within the file.
+    /// [`FormatError::Damaged`] if they do not lie within the file, or fail their checksum.
     pub fn member_bytes(&self, entry: &Entry) -> Result<Bytes, FormatError> {
-        member_bytes(&self.bytes, entry)
+        member_bytes(&self.file, entry)
     }
 }
 
-fn member_bytes(file: &Bytes, entry: &Entry) -> Result<Bytes, FormatError> {
-    Ok(file.slice_ref(entry.slice(file)?))
+fn member_bytes(file: &FileBytes, entry: &Entry) -> Result<Bytes, FormatError> {
+    let bytes = file.bytes.slice_ref(entry.slice(&file.bytes)?);
+    file.read_ahead(entry.data_off as usize..entry.end_off() as usize);
+    entry.verify(&file.bytes)?;
+    Ok(bytes)
 }
 
 /// The segment and the table of a member's name, `000012/syscalls.parquet`.

@@ -44,6 +44,18 @@ impl Whole {
         places
     }
 
+    /// The member that the byte is of, or the directory's entry that it is in.
+    fn member_at(&self, at: usize) -> Option<String> {
+        let mut described_at = self.directory_off;
+        let entry = self.capture.entries().iter().find(|entry| {
+            let description = described_at..described_at + 46 + entry.name.len();
+            described_at = description.end;
+            let is_within = (entry.header_off as usize..entry.end_off() as usize).contains(&at);
+            is_within || description.contains(&at)
+        });
+        entry.map(|entry| entry.name.clone())
+    }
+
     /// Each member that can be read and has its right bytes; the others, with the error.
     fn read(&self, capture: &Capture) -> (BTreeSet<String>, BTreeMap<String, FormatError>) {
         let (mut right, mut failed) = (BTreeSet::new(), BTreeMap::new());
@@ -112,18 +124,14 @@ fn a_flipped_bit_gives_the_right_data_or_names_the_member() {
         let mut bytes = whole.bytes.clone();
         bytes[at] ^= 1 << (number % 8);
         let bytes = Bytes::from(bytes);
-        let hit = whole
-            .capture
-            .entries()
-            .iter()
-            .find(|e| at >= e.header_off as usize && at < e.end_off() as usize);
+        let hit = whole.member_at(at);
         let answer = match Capture::from_bytes(bytes.clone()) {
             Ok(capture) => {
                 let (right, failed) = whole.read(&capture);
                 let missing: Vec<String> = whole.names().difference(&right).cloned().collect();
                 assert!(missing.len() <= 1, "flip at {at}: {missing:?}");
                 for name in &missing {
-                    assert_eq!(Some(name), hit.map(|e| &e.name), "flip at {at}");
+                    assert_eq!(Some(name), hit.as_ref(), "flip at {at}");
                     assert!(failed[name].is_damage());
                 }
                 if missing.is_empty() {

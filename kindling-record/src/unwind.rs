@@ -175,7 +175,7 @@ fn rule_of(step: Result<Option<u64>, framehop::Error>, caller: &UnwindRegsX86_64
 
 fn read_tables(path: &Path) -> Option<Tables> {
     let file = kindling_format::mmap::open(path).ok()?;
-    let object = object::File::parse(&*file).ok()?;
+    let object = object::File::parse(&*file.bytes).ok()?;
     let code = object.segments().filter_map(|segment| {
         let SegmentFlags::Elf { p_flags } = segment.flags() else {
             return None;

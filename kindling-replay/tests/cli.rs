@@ -254,3 +254,70 @@ fn no_option_is_ignored() {
         complaint(&[&["critical-path", path, "r1"], option].concat(), 2);
     }
 }
+
+/// The bytes of a file that are in memory, by `fincore`; `None` where there is no such program.
+#[cfg(target_os = "linux")]
+fn cached_bytes(path: &str) -> Option<u64> {
+    let options = ["--bytes", "--noheadings", "--output", "RES"];
+    let command = std::process::Command::new("fincore")
+        .args(options)
+        .arg(path)
+        .output();
+    let stdout = command.ok().filter(|out| out.status.success())?.stdout;
+    String::from_utf8(stdout).ok()?.trim().parse().ok()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_question_about_a_part_reads_a_small_part_of_the_file() {
+    let mut random = 1_u32;
+    let mut noise = || {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (random >> 24) as u8
+    };
+    let mut segment = |number: i64| {
+        let ts = number * 1_000_000;
+        let call = Syscall {
+            ts,
+            dur: Some(1),
+            pid: 10,
+            tid: 10,
+            ..Syscall::default()
+        };
+        let payload = Payload {
+            ts,
+            pid: 10,
+            tid: 10,
+            data: (0..100_000).map(|_| noise()).collect(),
+            ..Payload::default()
+        };
+        Segment::default()
+            .with([call], SyscallColumns::push)
+            .with([payload], PayloadColumns::push)
+    };
+    let bytes = capture((0..80).map(&mut segment).collect());
+    // Not in a directory for temporary files: those can be all in memory.
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = file(dir.path(), &bytes);
+    let on_disk = std::fs::File::open(&path).unwrap();
+    let path = path.to_str().unwrap();
+    for args in [
+        ["syscalls", path, "--top", "1"],
+        ["events", path, "--to", "2ms"],
+        ["processes", path, "--top", "1"],
+    ] {
+        on_disk.sync_all().unwrap();
+        rustix::fs::fadvise(&on_disk, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        match cached_bytes(path) {
+            Some(0) => {}
+            Some(_) => return println!("skipped: this file system keeps files in memory"),
+            None => return println!("skipped: no fincore here"),
+        }
+        run(&args, 0);
+        let (read, all) = (cached_bytes(path).unwrap(), bytes.len() as u64);
+        assert!(
+            all > 8_000_000 && read < all / 4,
+            "{args:?}: {read} of {all}"
+        );
+    }
+}

@@ -4,8 +4,8 @@ use super::{
     Entry,
     bytes::{put16, put32, put64, u16_at, u32_at, u64_at},
     local::{
-        DOS_DATE, EXTRA_ZIP64, Extras, FLAG_UTF8, IN_ZIP64, VERSION_20, VERSION_45, Wide,
-        read_local,
+        DOS_DATE, EXTRA_ZIP64, Extras, FLAG_UTF8, HEADER_LIMIT, IN_ZIP64, LOCAL_LEN, VERSION_20,
+        VERSION_45, Wide,
     },
 };
 use crate::FormatError;
@@ -172,61 +172,52 @@ fn find_end64(file: &[u8], end_off: usize) -> Result<usize, &'static str> {
         .ok_or("its ZIP64 locator points to something else")
 }
 
-/// The members that the directory names, each compared with its local header.
+/// The members that the directory names. Their local headers are not looked at: those are all over the file, and a
+/// question about a part of it needs no other part.
 pub(super) fn read_directory(
     file: &[u8],
     directory: &Directory,
 ) -> Result<Vec<Entry>, FormatError> {
-    let mut entries = Vec::new();
+    let mut entries: Vec<Entry> = Vec::new();
     let mut at = directory.at as usize;
-    let mut expected_off = 0;
     for number in 0..directory.count {
-        let damaged = |what: String| FormatError::Damaged {
+        let (central, next) = read_central(file, at).ok_or_else(|| FormatError::Damaged {
             member: format!("entry {number} of the central directory"),
             at: at as u64,
-            what,
-        };
-        let (central, next) =
-            read_central(file, at).ok_or_else(|| damaged("it is not readable".into()))?;
-        // Members follow each other without gaps or overlaps; anything else was not written by us.
-        if central.header_off != expected_off {
-            let (name, off) = (&central.name, central.header_off);
-            return Err(damaged(format!(
-                "it says that {name} is at byte {off}, expected {expected_off}"
-            )));
-        }
-        let local = usize::try_from(central.header_off)
-            .ok()
-            .and_then(|off| read_local(file, off))
-            .ok_or_else(|| FormatError::Damaged {
-                member: central.name.clone(),
-                at: central.header_off,
-                what: "its local header is damaged".into(),
-            })?;
-        if (&local.name, local.size_bytes, local.crc32)
-            != (&central.name, central.size_bytes, central.crc32)
-        {
-            return Err(damaged(format!(
-                "it says {} with {} bytes and CRC {:#010x}, the member's header says {} with {} \
-                 bytes and CRC {:#010x}",
-                central.name,
-                central.size_bytes,
-                central.crc32,
-                local.name,
-                local.size_bytes,
-                local.crc32
-            )));
-        }
-        expected_off = local.end_off();
-        entries.push(local);
+            what: "it is not readable".into(),
+        })?;
+        entries.push(central);
         at = next;
     }
-    if at as u64 != directory.at + directory.size || expected_off != directory.at {
+    if at as u64 != directory.at + directory.size {
         return Err(FormatError::Damaged {
             member: "the central directory".into(),
             at: directory.at,
-            what: format!("the members that it names end at byte {expected_off}"),
+            what: format!("its entries end at byte {at}, expected the end record there"),
         });
+    }
+    // Members follow each other without gaps or overlaps; anything else was not written by us.
+    let mut begin = 0;
+    let nexts = entries.iter().skip(1).map(|next| next.header_off);
+    let ends: Vec<u64> = nexts.chain([directory.at]).collect();
+    for (entry, end) in entries.iter_mut().zip(ends) {
+        let data_off = end.checked_sub(entry.size_bytes);
+        let header_len = data_off.and_then(|off| off.checked_sub(entry.header_off));
+        let is_header =
+            header_len.is_some_and(|len| (LOCAL_LEN..=HEADER_LIMIT).contains(&(len as usize)));
+        if entry.header_off != begin || !is_header {
+            let (name, off, size) = (&entry.name, entry.header_off, entry.size_bytes);
+            return Err(FormatError::Damaged {
+                member: "the central directory".into(),
+                at: directory.at,
+                what: format!(
+                    "it says that {name} is at byte {off} and has {size} bytes, expected a member from byte {begin} to \
+                     {end}"
+                ),
+            });
+        }
+        entry.data_off = data_off.unwrap_or_default();
+        begin = end;
     }
     Ok(entries)
 }

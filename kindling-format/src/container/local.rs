@@ -11,7 +11,7 @@ use super::{
 use crate::FormatError;
 
 pub(super) const LOCAL: u32 = 0x0403_4b50;
-const LOCAL_LEN: usize = 30;
+pub(super) const LOCAL_LEN: usize = 30;
 /// A member's name: `000000/` and a table's name.
 const NAME_LIMIT: usize = 255;
 /// The most bytes of extra fields that a reader accepts: ZIP64, the mark, and what archivers add.

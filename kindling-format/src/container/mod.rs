@@ -32,7 +32,8 @@ pub struct Entry {
     pub size_bytes: u64,
     /// Their CRC-32 according to the header.
     pub crc32: u32,
-    /// The id of the capture that its header names; `None` if another program wrote the header.
+    /// The id of the capture that its header names; `None` if another program wrote the header, or it was not
+    /// looked at.
     pub capture: Option<u32>,
 }
 
@@ -76,6 +77,40 @@ impl Entry {
         )))
     }
 
+    /// Whether the member's local header says what this entry says. One that the central directory names can be read
+    /// without, but not in a file that has lost its directory.
+    ///
+    /// # Errors
+    /// [`FormatError::Damaged`] if it does not.
+    pub fn verify_header(&self, file: &[u8]) -> Result<(), FormatError> {
+        let header = usize::try_from(self.header_off).ok();
+        let header = header.and_then(|off| read_local(file, off));
+        let header = header.ok_or_else(|| self.damaged("its local header is damaged".into()))?;
+        let say = |entry: &Entry| {
+            let Entry {
+                name,
+                size_bytes,
+                crc32,
+                ..
+            } = entry;
+            format!("{name} with {size_bytes} bytes and CRC {crc32:#010x}")
+        };
+        let is_same = (
+            &header.name,
+            header.crc32,
+            header.data_off,
+            header.size_bytes,
+        ) == (&self.name, self.crc32, self.data_off, self.size_bytes);
+        match is_same {
+            true => Ok(()),
+            false => Err(self.damaged(format!(
+                "its local header says {}, expected {}",
+                say(&header),
+                say(self)
+            ))),
+        }
+    }
+
     pub(crate) fn damaged(&self, what: String) -> FormatError {
         FormatError::Damaged {
             member: self.name.clone(),
@@ -100,15 +135,22 @@ pub struct Listing {
 ///
 /// # Errors
 /// [`FormatError::NotACapture`] if it does not begin with a member, [`FormatError::Damaged`] if its
-/// directory contradicts itself or the members, or if it has neither a directory nor an end that an
+/// directory contradicts itself or the first member, or if it has neither a directory nor an end that an
 /// interrupted writer leaves.
 pub fn list(file: &[u8]) -> Result<Listing, FormatError> {
     let first = first_member(file)?;
     let listing = match directory::find_directory(file)? {
-        Some(directory) => Listing {
-            entries: directory::read_directory(file, &directory)?,
-            unfinished_tail_bytes: None,
-        },
+        Some(directory) => {
+            let mut entries = directory::read_directory(file, &directory)?;
+            if let Some(entry) = entries.first_mut() {
+                entry.verify_header(file)?;
+                *entry = first;
+            }
+            Listing {
+                entries,
+                unfinished_tail_bytes: None,
+            }
+        }
         None => list_unfinished(file, &first)?,
     };
     let mut names = HashSet::with_capacity(listing.entries.len());
@@ -316,10 +358,34 @@ mod tests {
         let whole = two();
         let listing = list(&whole).unwrap();
         assert_eq!(listing.unfinished_tail_bytes, None);
-        assert_eq!(listing.entries, scan(&whole, 0, CAPTURE));
+        let mut by_headers = scan(&whole, 0, CAPTURE);
+        by_headers[1].capture = None;
+        assert_eq!(listing.entries, by_headers);
         assert_eq!(listing.entries[1].slice(&whole).unwrap(), b"0123456789");
-        let verify = |entry: &Entry| entry.verify(&whole).unwrap();
-        listing.entries.iter().for_each(verify);
+        for entry in &listing.entries {
+            entry.verify(&whole).unwrap();
+            entry.verify_header(&whole).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_damaged_header_keeps_no_other_member_from_being_read() {
+        let whole = two();
+        let second = list(&whole).unwrap().entries[1].clone();
+        for at in second.header_off..second.data_off {
+            let mut bytes = whole.clone();
+            bytes[at as usize] ^= 0x10;
+            let listing = list(&bytes).unwrap();
+            assert_eq!(listing.entries, list(&whole).unwrap().entries, "byte {at}");
+            listing.entries[1].verify(&bytes).unwrap();
+            // Dates, versions and the marks of others are nothing that a reader needs.
+            let header = read_local(&bytes, second.header_off as usize);
+            let is_whole = header.is_some_and(|header| header.capture.is_some());
+            assert!(!is_whole, "byte {at}");
+        }
+        let mut bytes = whole;
+        bytes[second.header_off as usize + 14] ^= 1;
+        assert!(second.verify_header(&bytes).is_err());
     }
 
     #[test]
@@ -390,7 +456,7 @@ mod tests {
     #[test]
     fn members_are_found_again_behind_a_damaged_part() {
         let whole = two();
-        let second = list(&whole).unwrap().entries[1].clone();
+        let second = scan(&whole, 0, CAPTURE)[1].clone();
         assert_eq!(find_local(&whole, 5, CAPTURE), Some(second.clone()));
         assert_eq!(find_local(&whole, 5, CAPTURE + 1), None);
         assert_eq!(find_local(&whole, second.end_off() as usize, CAPTURE), None);

@@ -91,7 +91,9 @@ fn other_members(context: &Context) -> Vec<Problem> {
         .filter(|entry| !tables.contains(&entry.header_off));
     others
         .filter_map(|entry| {
-            let error = entry.verify(capture.bytes()).err()?;
+            let bytes = capture.member_bytes(entry);
+            let is_sound = bytes.and_then(|_| entry.verify_header(capture.bytes()));
+            let error = is_sound.err()?;
             Some(Problem::of(&entry.name, entry.header_off, error))
         })
         .collect()
@@ -143,9 +145,10 @@ fn look(segment: Segment<'_>) -> Found {
     for (table, member) in capture.members(segment.number) {
         let Member { entry, index } = member;
         found.members += 1;
-        let inspected = entry
-            .verify(capture.bytes())
-            .and_then(|()| inspect(table, entry, capture.member_bytes(entry)?));
+        let inspected = capture.member_bytes(entry).and_then(|bytes| {
+            entry.verify_header(capture.bytes())?;
+            inspect(table, entry, bytes)
+        });
         let problem = match inspected {
             Err(error) => Some(error.to_string()),
             Ok(inspection) => {

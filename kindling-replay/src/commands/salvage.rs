@@ -33,10 +33,11 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let file = &args.common.file;
     let target = Target::new(args.common.output.output.as_deref(), file)?;
     let cannot = || format!("cannot salvage {}", file.display());
-    let bytes = kindling_format::mmap::open(file).with_context(cannot)?;
+    let file_bytes = kindling_format::mmap::open(file).with_context(cannot)?;
     let mut report = Salvage::default();
     target.write(|out| {
-        let (_, salvaged) = kindling_format::salvage(&bytes, out).with_context(cannot)?;
+        let (_, salvaged) =
+            kindling_format::salvage(&file_bytes.bytes, out).with_context(cannot)?;
         report = salvaged;
         Ok(())
     })?;

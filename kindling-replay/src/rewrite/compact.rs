@@ -45,8 +45,7 @@ pub fn compact(
     for entry in capture.entries() {
         let ours = [HEADER_MEMBER, SUMMARY_MEMBER, INDEX_MEMBER].contains(&entry.name.as_str());
         if !ours && !is_table(capture, entry.header_off) {
-            entry.verify(capture.bytes())?;
-            writer.append_other(&entry.name, entry.slice(capture.bytes())?)?;
+            writer.append_other(&entry.name, &capture.member_bytes(entry)?)?;
         }
     }
     writer.finish(&summary(capture))?;

@@ -157,7 +157,6 @@ pub(super) fn copy_unknown<W: std::io::Write>(
     writer: &mut CaptureWriter<W>,
 ) -> Result<(), FormatError> {
     for (table, member) in unknown(capture, segment) {
-        member.entry.verify(capture.bytes())?;
         let bytes = capture.member_bytes(&member.entry)?;
         let extent = extent(capture, table, member)?;
         let table = table.to_owned().into();
