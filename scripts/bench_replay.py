@@ -17,9 +17,11 @@ import time
 
 import bench_record
 
-# What comes with a recording at the usual rate is read in a moment: `flame` is measured on many samples too.
+# What comes with a recording at the usual rate is read in a moment: `flame` is measured on many samples too, which
+# come again and again, because so many take a quarter of an hour to record.
 SAMPLE_HZ = "9999"
 SAMPLED_SHARE = 3
+MOST_SAMPLES = 20_000_000
 COMMANDS = ["threads", "syscalls", "flame", "flame --off-cpu", "locks", "cpus", "files", "rpcs"]
 PERF_SHARE = 20
 
@@ -88,8 +90,13 @@ def sampled(record, replay, work, workload, runs):
     capture = os.path.join(work, "sampled.kndl")
     tables = recorded(record, replay, capture, ["--sample-hz", SAMPLE_HZ, "--no-payload"], workload)
     samples = tables.get("samples", 0)
-    print(f"replay of {samples} samples, {os.path.getsize(capture)} bytes")
-    analyze(replay, capture, samples, ["flame"], runs)
+    prolonged = os.path.join(work, "prolonged.kndl")
+    times = MOST_SAMPLES // max(samples, 1) + 1
+    prolong = os.path.join(os.path.dirname(replay), "examples", "prolong")
+    subprocess.run([prolong, capture, str(times), prolonged], check=True)
+    for path, count in ((capture, samples), (prolonged, samples * times)):
+        print(f"replay of {count} samples, {os.path.getsize(path)} bytes")
+        analyze(replay, path, count, ["flame"], runs)
 
 
 def perf(work, workload):

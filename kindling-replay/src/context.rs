@@ -6,7 +6,7 @@ use std::{
     io::Write,
     num::NonZeroUsize,
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, PoisonError, atomic::AtomicBool},
 };
 
 use anyhow::Context as _;
@@ -51,6 +51,8 @@ pub struct Context {
     pub pool: rayon::ThreadPool,
     /// What was read so far.
     pub counters: Counters,
+    /// Whether a progress bar is up.
+    pub has_progress_bar: AtomicBool,
     show_stats: bool,
     warnings: Mutex<BTreeSet<Warning>>,
 }
@@ -91,6 +93,7 @@ impl Context {
             target,
             pool,
             counters: Counters::new(),
+            has_progress_bar: AtomicBool::new(false),
             show_stats: args.stats,
             warnings: Mutex::default(),
             capture,

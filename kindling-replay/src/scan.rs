@@ -10,6 +10,7 @@ use std::{
     ops::ControlFlow,
     sync::{
         OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{self, Receiver, TryRecvError},
     },
     time::{Duration, Instant},
@@ -159,7 +160,7 @@ pub fn segments_while<R: Send, B: Send>(
     mut fold: impl FnMut(R) -> ControlFlow<B> + Send,
 ) -> ControlFlow<B> {
     let numbers: Vec<u32> = context.capture.segments().collect();
-    let progress = Progress::new(what, numbers.len());
+    let progress = Progress::new(context, what, numbers.len());
     let map = |number| {
         let result = map(Segment::new(context, number));
         progress.step();
@@ -213,21 +214,23 @@ fn wait<R>(result: &Receiver<R>) -> Option<R> {
 }
 
 /// A bar on standard error that shows up when the work takes longer than a second, and only on a
-/// terminal.
+/// terminal. Of work that is done side by side one has it.
 #[derive(Debug)]
-struct Progress {
-    what: String,
+struct Progress<'a> {
+    what: &'a str,
+    has_bar: &'a AtomicBool,
     total: u64,
     began: Instant,
     on_terminal: bool,
     bar: OnceLock<indicatif::ProgressBar>,
-    done: std::sync::atomic::AtomicU64,
+    done: AtomicU64,
 }
 
-impl Progress {
-    fn new(what: &str, total: usize) -> Self {
+impl<'a> Progress<'a> {
+    fn new(context: &'a Context, what: &'a str, total: usize) -> Self {
         Self {
-            what: what.to_owned(),
+            what,
+            has_bar: &context.has_progress_bar,
             total: total as u64,
             began: Instant::now(),
             on_terminal: std::io::stderr().is_terminal(),
@@ -237,8 +240,11 @@ impl Progress {
     }
 
     fn step(&self) {
-        let done = self.done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-        if self.on_terminal && self.began.elapsed() > Duration::from_secs(1) {
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        if !self.on_terminal || self.began.elapsed() < Duration::from_secs(1) {
+            return;
+        }
+        if self.bar.get().is_some() || !self.has_bar.swap(true, Ordering::Relaxed) {
             self.bar.get_or_init(|| self.new_bar()).set_position(done);
         }
     }
@@ -249,14 +255,15 @@ impl Progress {
             "{msg} [{bar:40}] {pos}/{len} segments, {eta} left",
         );
         bar.set_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()));
-        bar.with_message(self.what.clone())
+        bar.with_message(self.what.to_owned())
     }
 }
 
-impl Drop for Progress {
+impl Drop for Progress<'_> {
     fn drop(&mut self) {
         if let Some(bar) = self.bar.get() {
             bar.finish_and_clear();
+            self.has_bar.store(false, Ordering::Relaxed);
         }
     }
 }

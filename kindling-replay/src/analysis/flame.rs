@@ -1,28 +1,18 @@
 //! Stacks with the time they stand for: on a CPU, off the CPU, or by who ended the wait.
 
 mod names;
+mod off_cpu;
+mod on_cpu;
 mod visible;
 
-use std::collections::BTreeMap;
-
-use kindling_format::schema::Sample;
-use rayon::prelude::*;
 use serde::{Serialize, Serializer};
 
 use crate::{
     context::Context,
-    filter::EventKind,
-    model::{
-        catalog::{Catalog, ThreadLife},
-        select::{Details, EventSelection},
-        slice::Slice,
-        stack::{Span, Stacks},
-        timeline,
-    },
+    model::{catalog::Catalog, stack::Stacks},
     render::json::List,
-    scan,
 };
-use names::{Chain, Key, Names, Weight, Weights, add, sum_same};
+use names::{Chain, Names, Weight};
 
 /// Which time a flame graph shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -104,8 +94,8 @@ pub struct StackRow<'a> {
 /// Counts the stacks of the selected threads in the window.
 pub fn count(context: &Context, catalog: &Catalog, stacks: &Stacks, kind: Kind) -> Counted {
     let weights = match kind {
-        Kind::OnCpu => on_cpu(context, catalog, stacks),
-        Kind::OffCpu | Kind::Wakers => off_cpu(context, catalog, stacks, kind),
+        Kind::OnCpu => on_cpu::weights(context, catalog, stacks),
+        Kind::OffCpu | Kind::Wakers => off_cpu::weights(context, catalog, stacks, kind),
     };
     context.pool.install(|| {
         let names = Names::new(stacks, &weights);
@@ -160,103 +150,4 @@ impl Counted {
             names::rows(&self.names, shown.iter().collect())
         })
     }
-}
-
-fn on_cpu<'a>(context: &Context, catalog: &'a Catalog, stacks: &'a Stacks) -> Weights<'a> {
-    let selected = EventSelection::new(context, catalog, &[EventKind::Sample]);
-    // Where the stack's frames are, which is compared sooner than the frames or the thread's name, then what the
-    // thread is called by.
-    type ByPlace<'a> = ((Option<Span>, u32, &'a str), Weight);
-    let mut by_place: Vec<ByPlace<'_>> = Vec::new();
-    scan::segments(
-        context,
-        "counting samples",
-        |segment| {
-            let rows = selected.rows::<Sample>(segment, EventKind::Sample);
-            let chosen = rows
-                .iter()
-                .filter(|row| selected.admits(row.tid, row.ts, Details::Sample(row)));
-            let by_place = chosen.map(|row| {
-                let comm = catalog.comm_at(row.tid, row.ts);
-                let unnamed = if comm.is_empty() { row.tid } else { 0 };
-                let place = row.stack.map(|stack| stacks.span(stack));
-                ((place, unnamed, comm), (row.period_ns, 1))
-            });
-            let mut by_place: Vec<_> = by_place.collect();
-            sum_same(&mut by_place);
-            by_place
-        },
-        |some| by_place.extend(some),
-    );
-    let key = |(place, tid, comm): (Option<Span>, u32, &'a str)| Key {
-        comm: match comm {
-            "" => format!("tid {tid}").into(),
-            comm => comm.into(),
-        },
-        stack: place.map(|place| stacks.frames_at(place)),
-        leaf: place.is_none().then(|| "[no stack]".to_owned()),
-    };
-    context.pool.install(|| {
-        sum_same(&mut by_place);
-        let counted = by_place.into_par_iter();
-        counted.map(|(id, weight)| (key(id), weight)).collect()
-    })
-}
-
-fn off_cpu<'a>(
-    context: &Context,
-    catalog: &Catalog,
-    stacks: &'a Stacks,
-    kind: Kind,
-) -> Weights<'a> {
-    let selected = EventSelection::new(context, catalog, &[EventKind::Wait]);
-    let lives: Vec<&ThreadLife> = timeline::lives(catalog, selected.threads()).collect();
-    let waits = selected.waits();
-    let admits = |lane: usize, slice: &Slice| {
-        lives
-            .get(lane)
-            .is_some_and(|life| waits.admits(life, slice))
-    };
-    let mut by_lane: BTreeMap<(usize, Option<u32>, String), Weight> = BTreeMap::new();
-    let set = selected.threads();
-    let lanes = timeline::replay(context, catalog, stacks, set, |lane, slice| {
-        if admits(lane, &slice) {
-            let leaf = leaf(catalog, &slice, kind);
-            let weight = by_lane.entry((lane, slice.wait.stack, leaf)).or_default();
-            add(weight, (slice.length_ns(), 1));
-        }
-    });
-    let comm = |lane: usize| {
-        let lane = lanes.get(lane);
-        lane.map_or("", |lane| lane.life.comm_at(lane.end))
-    };
-    let key = |(lane, stack, leaf): (usize, Option<u32>, String)| Key {
-        comm: comm(lane).to_owned().into(),
-        stack: stack.map(|id| stacks.frames(id)),
-        leaf: Some(leaf).filter(|leaf| !leaf.is_empty()),
-    };
-    let counted = by_lane.into_iter();
-    counted.map(|(lane, weight)| (key(lane), weight)).collect()
-}
-
-/// The syscall where there is no stack; the waker on top if that is asked for.
-fn leaf(catalog: &Catalog, slice: &Slice, kind: Kind) -> String {
-    let mut leaf = match (slice.wait.stack, slice.wait.syscall) {
-        (Some(_), _) => String::new(),
-        (None, Some(nr)) => format!("[{}]", catalog.syscall_name(nr)),
-        (None, None) => format!("[{}]", slice.state.word()),
-    };
-    if kind == Kind::Wakers {
-        let waker = match slice.wait.waker {
-            Some(waker) if waker.irq => "[interrupt]".to_owned(),
-            Some(waker) => format!("{}_[w]", catalog.comm_at(waker.tid, slice.end)),
-            None => "[not woken]".to_owned(),
-        };
-        leaf = if leaf.is_empty() {
-            waker
-        } else {
-            format!("{leaf};{waker}")
-        };
-    }
-    leaf
 }

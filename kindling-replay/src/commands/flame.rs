@@ -5,7 +5,7 @@ use crate::{
     analysis::{self, flame::Kind},
     cli::{CommonArgs, Format},
     context::Context,
-    model::{catalog::Catalog, stack::Stacks},
+    model,
     render::flame,
 };
 
@@ -36,8 +36,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let formats = [Format::Svg, Format::Folded, Format::Text, Format::Json];
     let context = Context::open(&args.common, &formats)?;
-    let catalog = Catalog::load(&context);
-    let stacks = Stacks::load(&context);
+    let (catalog, stacks) = model::load(&context);
     let kind = if args.off_cpu {
         Kind::OffCpu
     } else {

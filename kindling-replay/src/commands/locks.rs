@@ -4,7 +4,7 @@ use crate::{
     Outcome, analysis,
     cli::{CommonArgs, Format},
     context::Context,
-    model::{catalog::Catalog, stack::Stacks},
+    model,
     render::{lock_svg, locks},
 };
 
@@ -40,8 +40,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     if context.format != Format::Json {
         context.top.get_or_insert(SHOWN);
     }
-    let catalog = Catalog::load(&context);
-    let stacks = Stacks::load(&context);
+    let (catalog, stacks) = model::load(&context);
     let report = analysis::locks::report(&context, &catalog, &stacks);
     match context.format {
         Format::Json => context.write_json("locks", &report)?,

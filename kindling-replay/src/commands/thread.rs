@@ -8,6 +8,7 @@ use crate::{
     cli::{CommonArgs, Format, Unused, UsageError},
     context::Context,
     model::{
+        self,
         catalog::{Catalog, ThreadLife},
         stack::Stacks,
     },
@@ -67,8 +68,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     }
     let mut context = Context::open(&args.common, &[Format::Text, Format::Json])?;
     context.limit_text(TEXT_ROWS);
-    let catalog = Catalog::load(&context);
-    let stacks = Stacks::load(&context);
+    let (catalog, stacks) = model::load(&context);
     let tid = match args.thread {
         Which::Tid(tid) => tid,
         Which::Busiest => busiest(&context, &catalog, &stacks)?,

@@ -4,8 +4,7 @@ use crate::{
     Outcome, analysis,
     cli::{CommonArgs, Format},
     context::Context,
-    model::{catalog::Catalog, stack::Stacks},
-    render,
+    model, render,
 };
 
 /// What can be typed after `threads`.
@@ -30,8 +29,7 @@ pub struct Args {
 /// If the capture cannot be read or the answer not be written.
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let context = Context::open(&args.common, &[Format::Text, Format::Json, Format::Svg])?;
-    let catalog = Catalog::load(&context);
-    let stacks = Stacks::load(&context);
+    let (catalog, stacks) = model::load(&context);
     if context.format == Format::Svg {
         let report = analysis::timeline::report(&context, &catalog, &stacks);
         context.write(|out| render::timeline::svg(out, &report))?;

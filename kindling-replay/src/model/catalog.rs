@@ -177,6 +177,27 @@ impl Catalog {
         self.thread_at(tid, ts).map_or("", |life| life.comm_at(ts))
     }
 
+    /// The names that threads had, each once, in order.
+    pub fn comms(&self) -> Vec<&str> {
+        let names = self.threads.values().flat_map(|life| &life.comms);
+        let names: BTreeSet<&str> = names.map(|(_, name)| name.as_str()).collect();
+        names.into_iter().collect()
+    }
+
+    /// The name of a thread from a moment on, as [`Catalog::comm_at`], and until when it is that.
+    pub fn comm_until(&self, tid: u32, ts: i64) -> (&str, i64) {
+        let lives = self.threads.range((tid, i64::MIN)..=(tid, i64::MAX));
+        let starts = lives.map(|(&(_, start), _)| start);
+        let next_life = starts.into_iter().find(|&start| start > ts);
+        let Some(life) = self.thread_at(tid, ts) else {
+            return ("", i64::MAX);
+        };
+        let mut names = life.comms.iter().map(|(since, _)| *since);
+        let next_name = names.find(|&since| since > ts);
+        let until = next_life.into_iter().chain(next_name).min();
+        (life.comm_at(ts), until.unwrap_or(i64::MAX))
+    }
+
     /// The syscall with this number on the recorded machine.
     pub fn syscall(&self, nr: u16) -> Option<&'static SyscallSpec> {
         syscalls::find(&self.arch, nr)
@@ -299,7 +320,13 @@ mod tests {
         ];
         for (ts, comm) in cases {
             assert_eq!(catalog.comm_at(7, ts), comm, "at {ts}");
+            let (name, until) = catalog.comm_until(7, ts);
+            assert_eq!(name, comm, "at {ts}");
+            assert_eq!(catalog.comm_at(7, until - 1), comm, "until {until}");
         }
+        assert_eq!(catalog.comm_until(7, 110), ("main", 120));
+        assert_eq!(catalog.comm_until(7, 130), ("worker", 500));
+        assert_eq!(catalog.comm_until(8, 1), ("", i64::MAX));
         assert_eq!(catalog.comm_at(8, 1), "");
         assert_eq!(catalog.syscall_name(0), "read");
         assert_eq!(catalog.syscall_name(9999), "syscall_9999");

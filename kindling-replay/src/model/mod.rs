@@ -1,5 +1,6 @@
 //! State over time, built from the capture's rows: what analyses look at.
 
+pub mod by_id;
 pub mod catalog;
 pub mod clock;
 pub mod connection;
@@ -29,3 +30,11 @@ pub mod stream;
 pub mod thread;
 pub mod timeline;
 pub mod wait_reason;
+
+use crate::context::Context;
+
+/// Who and what the capture names, and its call stacks, read side by side.
+pub fn load(context: &Context) -> (catalog::Catalog, stack::Stacks) {
+    let catalog = || catalog::Catalog::load(context);
+    context.pool.join(catalog, || stack::Stacks::load(context))
+}

@@ -3,12 +3,11 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt::Write as _,
-    hash::{BuildHasher, RandomState},
 };
 
 use kindling_format::schema::{Frame, Stack, Symbol};
 
-use crate::{context::Context, scan};
+use crate::{context::Context, model::by_id::ById, scan};
 
 /// What a frame is called that the capture does not have.
 pub const UNKNOWN: &str = "[unknown]";
@@ -21,62 +20,32 @@ const INLINE_LIMIT: usize = 64;
 /// All call stacks of a capture.
 #[derive(Debug, Default)]
 pub struct Stacks {
-    /// Where in `frames_of` the frames of each stack are, innermost first; by id. Stacks of other processes that
-    /// run the same program often have the same.
-    stacks: Vec<(u32, Span)>,
-    frames_of: Vec<u32>,
+    /// The ids of all stacks, in order.
+    ids: Vec<u32>,
+    spans: ById<Span>,
+    /// Frames of stacks, innermost first; of each segment those that no segment before had.
+    parts: Vec<Vec<u32>>,
     frames: BTreeMap<u32, Frame>,
     symbols: BTreeMap<u32, Symbol>,
 }
 
-/// Where the frames of a stack are: where they begin, and how many there are. The same for stacks that have the
-/// same frames, as a rule.
-pub type Span = (u32, u32);
-
-/// What is known of frames, by their ids. The recorder numbers them from 1 on, so most are found by their place.
-#[derive(Debug)]
-pub struct FrameTable<T> {
-    near: Vec<Option<T>>,
-    far: HashMap<u32, T>,
-    /// Where those begin that are far: a capture of others may have any numbers.
-    limit: usize,
+/// Where the frames of a stack are. The same for stacks that have the same frames: other processes that run the same
+/// program often do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Span {
+    part: u32,
+    start: u32,
+    count: u32,
 }
 
-impl<T: Copy> FrameTable<T> {
-    /// An empty table for so many frames.
-    pub fn new(frames: usize) -> Self {
-        Self {
-            near: Vec::new(),
-            far: HashMap::new(),
-            limit: frames.saturating_mul(4),
-        }
-    }
-
-    /// Keeps what is known of a frame.
-    pub fn insert(&mut self, id: u32, value: T) {
-        let at = id as usize;
-        if at >= self.limit {
-            self.far.insert(id, value);
-            return;
-        }
-        if at >= self.near.len() {
-            self.near.resize(at + 1, None);
-        }
-        self.near[at] = Some(value);
-    }
-
-    /// What is known of a frame.
-    pub fn get(&self, id: u32) -> Option<T> {
-        let near = self.near.get(id as usize).copied().flatten();
-        near.or_else(|| self.far.get(&id).copied())
-    }
-}
-
-/// The frames that stacks had while they were read, by a hash of them.
+/// Stacks while they are read.
 #[derive(Default)]
-struct Known {
-    spans: HashMap<u64, Span>,
-    hasher: RandomState,
+struct Reader {
+    /// With their ids, in the order in which they come.
+    stacks: Vec<(u32, Span)>,
+    parts: Vec<Vec<u32>>,
+    /// By a hash of the frames.
+    known: HashMap<u64, Span, ahash::RandomState>,
 }
 
 /// A function of a stack.
@@ -93,9 +62,9 @@ pub struct Function {
 impl Stacks {
     /// Reads the stacks of the whole capture.
     pub fn load(context: &Context) -> Self {
+        let mut reader = Reader::default();
         let mut all = Self::default();
-        let mut known = Known::default();
-        let hasher = &known.hasher.clone();
+        let hasher = &ahash::RandomState::new();
         scan::segments(
             context,
             "reading stacks",
@@ -108,46 +77,29 @@ impl Stacks {
                 (stacks, frames, symbols)
             },
             |(stacks, frames, symbols)| {
-                for (hash, row) in stacks {
-                    all.add(&mut known, hash, row.id, &row.frames);
-                }
+                reader.add(&stacks);
                 all.frames
                     .extend(frames.into_iter().map(|row| (row.id, row)));
                 all.symbols
                     .extend(symbols.into_iter().map(|row| (row.id, row)));
             },
         );
-        all.settle();
+        all.take(reader);
         all
     }
 
-    /// Adds a stack; what was added is found when it is settled.
-    fn add(&mut self, known: &mut Known, hash: u64, id: u32, frames: &[u32]) {
-        let before = known.spans.get(&hash).copied();
-        let span = before.filter(|&span| self.frames_at(span) == frames);
-        let span = span.unwrap_or_else(|| {
-            // Beyond 16 GiB of them stacks have none.
-            let span = [self.frames_of.len(), frames.len()].map(u32::try_from);
-            let [Ok(start), Ok(count)] = span else {
-                return (0, 0);
-            };
-            self.frames_of.extend_from_slice(frames);
-            known.spans.insert(hash, (start, count));
-            (start, count)
-        });
-        self.stacks.push((id, span));
-    }
-
-    /// Of several stacks with one id the last counts.
-    fn settle(&mut self) {
-        self.stacks.sort_by_key(|(id, _)| *id);
-        self.stacks.dedup_by(|(id, span), (before, kept)| {
-            let is_same = id == before;
-            if is_same {
-                *kept = *span;
-            }
-            is_same
-        });
+    /// Takes what was read; of several stacks with one id the last counts.
+    fn take(&mut self, reader: Reader) {
+        self.parts = reader.parts;
+        self.spans = ById::new(reader.stacks.len());
+        let stacks = reader.stacks.into_iter();
+        let insert = |(id, span)| {
+            self.spans.insert(id, span);
+            id
+        };
+        self.ids = stacks.map(insert).collect();
+        self.ids.sort_unstable();
+        self.ids.dedup();
     }
 
     /// The frames of a stack, innermost first; empty if the capture does not have it. Several stacks can have
@@ -158,21 +110,12 @@ impl Stacks {
 
     /// Where the frames of a stack are; none are anywhere if the capture does not have it.
     pub fn span(&self, stack: u32) -> Span {
-        let by_id = |(id, _): &(u32, Span)| *id;
-        // Ids are given one after the other, so most stacks are where their number says.
-        let first = self.stacks.first().map_or(0, by_id);
-        let guess = stack.checked_sub(first).map(|at| at as usize);
-        let guess = guess.filter(|&at| self.stacks.get(at).map(by_id) == Some(stack));
-        let at = guess.or_else(|| self.stacks.binary_search_by_key(&stack, by_id).ok());
-        let span = at.and_then(|at| self.stacks.get(at));
-        span.map_or((0, 0), |(_, span)| *span)
+        self.spans.get(stack).unwrap_or_default()
     }
 
     /// The frames that are there.
-    pub fn frames_at(&self, (start, count): Span) -> &[u32] {
-        let start = start as usize;
-        let frames = self.frames_of.get(start..start + count as usize);
-        frames.unwrap_or_default()
+    pub fn frames_at(&self, span: Span) -> &[u32] {
+        frames_at(&self.parts, span)
     }
 
     /// What the stacks are, by id: `of_frame` is asked once for functions that frames have in common, innermost first,
@@ -182,19 +125,19 @@ impl Stacks {
         of_frame: impl Fn(&[Function]) -> Option<S>,
         of_stack: impl Fn(&mut dyn Iterator<Item = S>) -> Option<T>,
     ) -> BTreeMap<u32, T> {
-        let mut said = FrameTable::new(self.frames.len());
+        let mut said = ById::new(self.frames.len());
         for ids in self.frames_by_function() {
             let functions = ids.first().map(|&id| self.functions_of_frame(id));
             if let Some(sign) = functions.and_then(|functions| of_frame(&functions)) {
                 ids.into_iter().for_each(|id| said.insert(id, sign));
             }
         }
-        let stack = |(id, span): &(u32, Span)| {
-            let frames = self.frames_at(*span);
+        let stack = |&id: &u32| {
+            let frames = self.frames(id);
             let class = of_stack(&mut frames.iter().filter_map(|&frame| said.get(frame)));
-            Some((*id, class?))
+            Some((id, class?))
         };
-        self.stacks.iter().filter_map(stack).collect()
+        self.ids.iter().filter_map(stack).collect()
     }
 
     /// The functions of a stack, innermost first; empty if the capture does not have it.
@@ -284,6 +227,50 @@ impl Stacks {
     }
 }
 
+impl Reader {
+    /// Adds the stacks of a segment, each with a hash of its frames.
+    fn add(&mut self, stacks: &[(u64, Stack)]) {
+        let Ok(part) = u32::try_from(self.parts.len()) else {
+            return;
+        };
+        // What is not known yet is counted first: all of it is a part of its own, in memory of its own.
+        let is_new = |(hash, row): &&(u64, Stack)| {
+            let span = self.known.get(hash);
+            span.is_none_or(|&span| frames_at(&self.parts, span) != row.frames)
+        };
+        let new = stacks.iter().filter(is_new);
+        let room = new.map(|(_, row)| row.frames.len()).sum();
+        self.parts.push(Vec::with_capacity(room));
+        for (hash, row) in stacks {
+            let before = self.known.get(hash).copied();
+            let before = before.filter(|&span| frames_at(&self.parts, span) == row.frames);
+            let span = before.unwrap_or_else(|| self.keep(part, *hash, &row.frames));
+            self.stacks.push((row.id, span));
+        }
+    }
+
+    fn keep(&mut self, part: u32, hash: u64, frames: &[u32]) -> Span {
+        let Some(kept) = self.parts.last_mut() else {
+            return Span::default();
+        };
+        // A segment that has more than 16 GiB of them has none.
+        let [Ok(start), Ok(count)] = [kept.len(), frames.len()].map(u32::try_from) else {
+            return Span::default();
+        };
+        kept.extend_from_slice(frames);
+        let span = Span { part, start, count };
+        self.known.insert(hash, span);
+        span
+    }
+}
+
+fn frames_at(parts: &[Vec<u32>], span: Span) -> &[u32] {
+    let start = span.start as usize;
+    let part = parts.get(span.part as usize);
+    let frames = part.and_then(|part| part.get(start..start + span.count as usize));
+    frames.unwrap_or_default()
+}
+
 fn is_kernel(frame: &Frame) -> bool {
     frame.module == KERNEL
 }
@@ -337,13 +324,21 @@ mod tests {
             symbols: rows.into_iter().map(|row| (row.id, row)).collect(),
             ..Stacks::default()
         };
-        let mut known = Known::default();
-        stacks.add(&mut known, 1, 2, &[5]);
-        // Of one hash, but not the same.
-        stacks.add(&mut known, 1, 1, &[2, 1, 3, 4, 99]);
-        stacks.add(&mut known, 2, 3, &[5]);
-        stacks.add(&mut known, 2, 4, &[5]);
-        stacks.settle();
+        let row = |hash, id, frames: &[u32]| {
+            let frames = frames.to_vec();
+            (hash, Stack { id, frames })
+        };
+        let mut reader = Reader::default();
+        // Two of one hash that are not the same, then one with frames of the segment before.
+        reader.add(&[
+            row(1, 2, &[5]),
+            row(1, 1, &[2, 1, 3, 4, 99]),
+            row(2, 3, &[5]),
+        ]);
+        reader.add(&[row(2, 4, &[5])]);
+        stacks.take(reader);
+        let lengths: Vec<usize> = stacks.parts.iter().map(Vec::len).collect();
+        assert_eq!(lengths, [7, 0]);
         assert_eq!(stacks.frames(3), stacks.frames(2));
         assert_eq!(stacks.span(4), stacks.span(3));
         let names: Vec<_> = stacks.functions(1).into_iter().map(|f| f.name).collect();
@@ -373,16 +368,5 @@ mod tests {
             first,
             BTreeMap::from_iter(rings.into_iter().chain([(1, 2)]))
         );
-    }
-
-    #[test]
-    fn a_table_takes_frames_of_any_number() {
-        let mut table = FrameTable::new(2);
-        for id in [0, 7, 8, u32::MAX] {
-            assert_eq!(table.get(id), None);
-            table.insert(id, id);
-            assert_eq!(table.get(id), Some(id));
-        }
-        assert_eq!((table.near.len(), table.get(3)), (8, None));
     }
 }

@@ -1,12 +1,19 @@
 //! Names for stacks that were counted. Frames of different addresses have the same names, so stacks become
 //! the ranks of their names, which are compared sooner than the names themselves and sort as they do.
 
-use std::{borrow::Cow, cmp::Reverse, collections::HashMap};
+use std::{
+    borrow::Cow,
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+};
 
 use rayon::prelude::*;
 
 use super::{FunctionRow, StackRow};
-use crate::model::stack::{FrameTable, Stacks, UNKNOWN};
+use crate::model::{
+    by_id::ById,
+    stack::{Stacks, UNKNOWN},
+};
 
 /// A stack that was counted.
 #[derive(Debug)]
@@ -37,7 +44,7 @@ pub(super) fn add(sum: &mut Weight, (ns, count): Weight) {
 }
 
 /// Sorts what was counted, and puts together what is the same.
-pub(super) fn sum_same<K: Ord + Send>(counted: &mut Vec<(K, Weight)>) {
+fn sum_same<K: Ord + Send>(counted: &mut Vec<(K, Weight)>) {
     counted.par_sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     counted.dedup_by(|(key, weight), (before, sum)| {
         let is_same = key == before;
@@ -67,7 +74,7 @@ pub(super) struct Names {
     /// The functions of frames, outermost first.
     functions: Vec<Chain>,
     /// Which of them those of a frame are.
-    of_frame: FrameTable<usize>,
+    of_frame: ById<usize>,
     unknown: Chain,
 }
 
@@ -79,13 +86,15 @@ impl Names {
         let labels: Vec<Vec<String>> = labels.collect();
         let functions = labels.iter().flatten().map(String::as_str);
         let others = weights.iter().flat_map(|(key, _)| key.others());
+        // Most are the same few.
+        let others: HashSet<&str> = others.collect();
         let mut sorted: Vec<&str> = functions.chain([UNKNOWN]).chain(others).collect();
         sorted.par_sort_unstable();
         sorted.dedup();
         let ranks = |labels: &Vec<String>| -> Chain {
             labels.iter().map(|name| rank(&sorted, name)).collect()
         };
-        let mut of_frame = FrameTable::new(frames.iter().map(Vec::len).sum());
+        let mut of_frame = ById::new(frames.iter().map(Vec::len).sum());
         for (at, ids) in frames.iter().enumerate() {
             ids.iter().for_each(|&id| of_frame.insert(id, at));
         }
