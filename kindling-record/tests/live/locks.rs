@@ -110,3 +110,49 @@ fn a_lock_between_processes_is_one_lock() {
     assert_eq!((places.len(), holders.count()), (2, 1), "{lock:#}");
     agrees(number(&lock["wait_ns"]), number(&truth["wait_ns"]), lock);
 }
+
+/// A condition variable of Rust is a counter: values are waited for that mean something in locks of glibc.
+#[test]
+fn what_rust_waits_on_is_one_lock_each_by_its_own_name() {
+    needs!("syscalls", "switches", "wakeups");
+    let recording = Program::compile_rust("rust_locks").record(&[], &[ASKED_MS, ROUNDS]);
+    recording.assert_complete();
+    let Some(report) = analyzed(&recording, "locks", &[]) else {
+        return;
+    };
+    let truth = &recording.truth;
+    let places: Vec<(&Value, std::ops::Range<i64>)> = truth["locks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|lock| (&lock["kind"], number(&lock["start"])..number(&lock["end"])))
+        .collect();
+    let took: Vec<i64> = truth["took_ns"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(number)
+        .collect();
+    let mut found = Vec::new();
+    for lock in report["rows"].as_array().unwrap() {
+        let waiters = rows(lock, "waiters").iter();
+        let Some(waiter) = waiters.clone().find(|row| row["tid"] == truth["waiter"]) else {
+            continue;
+        };
+        let address = lock["places"][0]["address"].as_str().unwrap();
+        let address = i64::from_str_radix(address.trim_start_matches("0x"), 16).unwrap();
+        let here = places
+            .iter()
+            .position(|(_, place)| place.contains(&address));
+        // What a thread is parked on is its own.
+        let (kind, took) = here.map_or(("park", took[3]), |at| {
+            (places[at].0.as_str().unwrap(), took[at])
+        });
+        assert_eq!(lock["kind"], kind, "{lock:#}");
+        assert_eq!(waiter["count"].to_string(), ROUNDS, "{lock:#}");
+        agrees(number(&waiter["ns"]), took, lock);
+        found.push(kind);
+    }
+    found.sort();
+    assert_eq!(found, ["condvar", "mutex", "park", "rwlock"], "{report:#}");
+}

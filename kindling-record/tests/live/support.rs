@@ -99,6 +99,21 @@ impl Program {
         Self { _dir: dir, path }
     }
 
+    /// Compiles `tests/ground_truth/NAME.rs`.
+    pub(crate) fn compile_rust(name: &str) -> Self {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ground_truth");
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join(name);
+        let output = Command::new("rustc")
+            .args(["--edition", "2024", "-O", "-o"])
+            .arg(&path)
+            .arg(source.join(name).with_extension("rs"))
+            .output()
+            .expect("rustc is where cargo is");
+        assert!(output.status.success(), "{}", transcript(&output));
+        Self { _dir: dir, path }
+    }
+
     /// Builds `tests/ground_truth/NAME.go`; `None`, and a line that says so, where there is no Go.
     pub(crate) fn compile_go(name: &str, options: &[&str]) -> Option<Self> {
         if Command::new("go").arg("version").output().is_err() {

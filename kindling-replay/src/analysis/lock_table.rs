@@ -86,7 +86,10 @@ impl Tally {
 #[derive(Debug, Default)]
 pub(super) struct Lock {
     pub(super) places: BTreeSet<(u32, u64)>,
+    /// What it is by the operations on it.
     pub(super) kinds: BTreeMap<LockKind, u64>,
+    /// What it is by the functions that waited.
+    pub(super) named: BTreeMap<LockKind, u64>,
     pub(super) shared: bool,
     pub(super) waits: Tally,
     pub(super) missed: u64,
@@ -212,21 +215,8 @@ impl LockTable {
         let elsewhere = wait.wake.and_then(|wake| wake.elsewhere);
         if let Some((pid, address)) = elsewhere {
             self.elsewhere.insert((pid, address), at);
-            let first = LockPlace {
-                pid,
-                pid_start: i64::MIN,
-                address,
-                ..wait.place
-            };
-            let last = LockPlace {
-                pid_start: i64::MAX,
-                ..first
-            };
-            let same: Vec<usize> = self
-                .by_place
-                .range(first..=last)
-                .map(|(_, at)| *at)
-                .collect();
+            let same = self.by_place.range(LockPlace::any(pid, address));
+            let same: Vec<usize> = same.map(|(_, at)| *at).collect();
             for other in same {
                 let (other, at) = (self.root(other), self.root(at));
                 // The older number stays, so that chains end.
@@ -240,7 +230,11 @@ impl LockTable {
             lock.places.insert((wait.place.pid, wait.place.address));
             lock.places.extend(elsewhere);
             lock.shared |= wait.shared;
-            *lock.kinds.entry(wait.kind).or_default() += 1;
+            let kinds = match wait.named {
+                true => &mut lock.named,
+                false => &mut lock.kinds,
+            };
+            *kinds.entry(wait.kind).or_default() += 1;
         }
         at
     }
@@ -249,7 +243,7 @@ impl LockTable {
     fn follow_holders(&mut self, waits: &[(usize, LockWait)], let_go: &[LetGo]) {
         let woken = waits
             .iter()
-            .filter(|(_, wait)| wait.place.operation.is_exclusive() && wait.ended == Ended::Woken);
+            .filter(|(_, wait)| wait.kind.is_exclusive() && wait.ended == Ended::Woken);
         // Threads are let in and let go, in the order of time.
         let mut moments: Vec<(i64, usize, u32, bool)> = Vec::new();
         for (at, wait) in woken {
@@ -266,22 +260,8 @@ impl LockTable {
             }
         }
         for call in let_go {
-            let first = LockPlace {
-                pid: call.pid,
-                pid_start: i64::MIN,
-                address: call.address,
-                operation: LockKind::Mutex,
-            };
-            let last = LockPlace {
-                pid_start: i64::MAX,
-                operation: LockKind::PiMutex,
-                ..first
-            };
-            let places = self.by_place.range(first..=last);
-            let locks = places.filter(|(place, _)| {
-                place.address == call.address && place.operation.is_exclusive()
-            });
-            moments.extend(locks.map(|(_, at)| (call.ts, self.root(*at), call.tid, true)));
+            let places = self.by_place.range(LockPlace::any(call.pid, call.address));
+            moments.extend(places.map(|(_, at)| (call.ts, self.root(*at), call.tid, true)));
         }
         moments.sort_unstable_by_key(|&(ts, at, tid, goes)| (ts, goes, at, tid));
         for (ts, at, tid, goes) in moments {
@@ -361,7 +341,7 @@ impl Lock {
     fn parts(&self, wait: &LockWait, until: i64) -> Vec<(i64, i64, Holder)> {
         let mut parts = Vec::new();
         let mut at = wait.start;
-        if !wait.place.operation.is_exclusive() {
+        if !wait.kind.is_exclusive() {
             let holder = wait.wake.map_or(Holder::NOBODY, Holder::who_woke);
             return vec![(at, until, holder)];
         }
@@ -404,8 +384,13 @@ impl Lock {
             to.at = to.at.max(from.at);
         }
         self.places.extend(other.places);
-        for (kind, count) in other.kinds {
-            *self.kinds.entry(kind).or_default() += count;
+        for (to, from) in [
+            (&mut self.kinds, other.kinds),
+            (&mut self.named, other.named),
+        ] {
+            for (kind, count) in from {
+                *to.entry(kind).or_default() += count;
+            }
         }
         self.shared |= other.shared;
         merge(&mut self.waits, other.waits);

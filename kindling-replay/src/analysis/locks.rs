@@ -156,6 +156,7 @@ pub fn report(context: &Context, catalog: &Catalog, stacks: &Stacks) -> LocksRep
             .cmp(&key(a))
             .then_with(|| a.places.cmp(&b.places))
             .then_with(|| a.kinds.cmp(&b.kinds))
+            .then_with(|| a.named.cmp(&b.named))
     });
     let names = Names { catalog, stacks };
     let mut rows = Vec::new();
@@ -286,18 +287,29 @@ impl Names<'_> {
     }
 }
 
-/// The kind that most waits had; one sign of what a condition variable or a semaphore is decides for all.
+/// The kind that the functions name which waited; else the one that most operations are of, if they can be of one lock:
+/// one sign of what a condition variable or a semaphore is decides for all, and a word that was waited on with values
+/// that those of glibc do not have is none of its locks, whatever other values were.
 fn kind(lock: &Lock) -> LockKind {
-    let decided = [LockKind::Condvar, LockKind::Semaphore];
-    let decided = decided
-        .into_iter()
-        .find(|kind| lock.kinds.contains_key(kind));
-    let most = lock
-        .kinds
-        .iter()
-        .max_by_key(|(kind, count)| (**count, std::cmp::Reverse(**kind)));
-    match most.map(|(kind, _)| *kind) {
-        Some(LockKind::CondvarOrSemaphore) => decided.unwrap_or(LockKind::CondvarOrSemaphore),
+    let most = |kinds: &BTreeMap<LockKind, u64>| {
+        let most = kinds
+            .iter()
+            .max_by_key(|(kind, count)| (**count, std::cmp::Reverse(**kind)));
+        most.map(|(kind, _)| *kind)
+    };
+    let has = |kind: &LockKind| lock.kinds.contains_key(kind) || lock.named.contains_key(kind);
+    if let Some(named) = most(&lock.named) {
+        return named;
+    }
+    if has(&LockKind::Futex) {
+        return LockKind::Futex;
+    }
+    match most(&lock.kinds) {
+        Some(LockKind::CondvarOrSemaphore) => {
+            let decided = [LockKind::Condvar, LockKind::Semaphore];
+            let decided = decided.into_iter().find(has);
+            decided.unwrap_or(LockKind::CondvarOrSemaphore)
+        }
         most => most.unwrap_or(LockKind::Futex),
     }
 }

@@ -54,6 +54,8 @@ pub enum LockKind {
     Barrier,
     /// A thread waits for another to end.
     Join,
+    /// A thread waits until another lets it go on, mostly because it has nothing to do.
+    Park,
     /// A word that is waited on, for a purpose that is not known.
     Futex,
 }
@@ -70,6 +72,7 @@ impl LockKind {
             LockKind::CondvarOrSemaphore => "condvar_or_semaphore",
             LockKind::Barrier => "barrier",
             LockKind::Join => "join",
+            LockKind::Park => "park",
             LockKind::Futex => "futex",
         }
     }
@@ -92,6 +95,21 @@ impl LockKind {
             ("lll_lock_wait", LockKind::Mutex),
             ("pthread_join", LockKind::Join),
             ("pthread_clockjoin", LockKind::Join),
+            // Rust's standard library, as it is and as it was, and the crate parking_lot.
+            ("mutex::futex::Mutex", LockKind::Mutex),
+            ("futex_mutex::Mutex", LockKind::Mutex),
+            ("raw_mutex::RawMutex", LockKind::Mutex),
+            ("condvar::futex::Condvar", LockKind::Condvar),
+            ("futex_condvar::Condvar", LockKind::Condvar),
+            ("parking_lot::condvar::Condvar", LockKind::Condvar),
+            ("rwlock::futex::RwLock", LockKind::Rwlock),
+            ("futex_rwlock::RwLock", LockKind::Rwlock),
+            ("raw_rwlock::RawRwLock", LockKind::Rwlock),
+            ("futex::Parker", LockKind::Park),
+            // Go's runtime: its own locks, and threads without a goroutine to run. Goroutines wait without the kernel.
+            ("runtime.lock2", LockKind::Mutex),
+            ("runtime.notesleep", LockKind::Park),
+            ("runtime.notetsleep", LockKind::Park),
         ];
         functions.into_iter().find_map(|function| {
             let named = kinds.iter().find(|(part, _)| function.contains(part));
@@ -139,7 +157,7 @@ impl FutexCall {
             LOCK_PI | LOCK_PI2 => Action::Wait(LockKind::PiMutex),
             WAIT_REQUEUE_PI => Action::Wait(LockKind::Condvar),
             WAIT_BITSET => Action::Wait(match value {
-                0 => LockKind::CondvarOrSemaphore,
+                0 if realtime || timeout != 0 => LockKind::CondvarOrSemaphore,
                 2 | 3 if realtime && timeout == 0 => LockKind::Rwlock,
                 2 => LockKind::Mutex,
                 3 if realtime => LockKind::Rwlock,
@@ -234,7 +252,11 @@ mod tests {
             ([8, 9 | 128 | 256, 3, 0], wait(Rwlock)),
             ([8, 9 | 128, 3, 0], wait(Futex)),
             ([8, 9 | 128 | 256, 0, 0], wait(CondvarOrSemaphore)),
-            ([8, 9 | 128, 0xdead_0000_0000, 0], wait(CondvarOrSemaphore)),
+            (
+                [8, 9 | 128, 0xdead_0000_0000, 0x7f00],
+                wait(CondvarOrSemaphore),
+            ),
+            ([8, 9 | 128, 0, 0], wait(Futex)),
             ([8, 9 | 256, 4711, 0], wait(Join)),
             ([8, 6 | 128, 0, 0], wait(PiMutex)),
             ([8, 11 | 128, 0, 0], wait(Condvar)),
@@ -284,5 +306,16 @@ mod tests {
         let stack = ["__new_sem_wait_slow64", "pthread_cond_wait"];
         assert_eq!(LockKind::of_functions(stack), Some(LockKind::Semaphore));
         assert_eq!(LockKind::of_functions(["__futex_abstimed"]), None);
+        let condvar = [
+            "std::sys::pal::unix::futex::futex_wait",
+            "<std::sys::sync::condvar::futex::Condvar>::wait_optional_timeout",
+            "<std::sync::mpmc::Receiver<T>>::recv",
+        ];
+        assert_eq!(LockKind::of_functions(condvar), Some(LockKind::Condvar));
+        let relock = ["std::sys::sync::mutex::futex::Mutex::lock_contended"];
+        let relock = relock.into_iter().chain(condvar);
+        assert_eq!(LockKind::of_functions(relock), Some(LockKind::Mutex));
+        let idle = ["runtime.futexsleep", "runtime.notesleep", "runtime.mPark"];
+        assert_eq!(LockKind::of_functions(idle), Some(LockKind::Park));
     }
 }

@@ -5,7 +5,7 @@
 //! segment after the one in which they returned. Memory follows the segments that are kept and the
 //! threads.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use kindling_format::schema::{Switch, Syscall, Table as _, Wakeup};
 
@@ -32,12 +32,22 @@ const KEPT_SEGMENTS: usize = 4;
 pub struct LockPlace {
     /// The process.
     pub pid: u32,
-    /// When that started: a pid can be used again.
-    pub pid_start: i64,
     /// The word's address in it.
     pub address: u64,
-    /// How it is waited on. An address can serve one lock after another.
-    pub operation: LockKind,
+    /// When the process started: a pid can be used again.
+    pub pid_start: i64,
+}
+
+impl LockPlace {
+    /// The places at an address of all processes that had this pid.
+    pub fn any(pid: u32, address: u64) -> RangeInclusive<Self> {
+        let place = |pid_start| Self {
+            pid,
+            address,
+            pid_start,
+        };
+        place(i64::MIN)..=place(i64::MAX)
+    }
 }
 
 /// A wait for a lock.
@@ -49,8 +59,10 @@ pub struct LockWait {
     pub place: LockPlace,
     /// Whether other processes may use the same lock.
     pub shared: bool,
-    /// What the lock is, by its operation and by the waiter's stack.
+    /// What the lock is, by the waiter's stack or else by the operation.
     pub kind: LockKind,
+    /// Whether the stack told.
+    pub named: bool,
     /// When the call was made.
     pub start: i64,
     /// When it returned; the end of the thread or of the window if it did not.
@@ -138,6 +150,7 @@ pub fn replay(
 struct Waited {
     tid: u32,
     place: LockPlace,
+    operation: LockKind,
     word: u64,
     shared: bool,
     selected: bool,
@@ -254,7 +267,6 @@ impl Reader<'_> {
             pid: row.pid,
             pid_start: process.map_or(0, |process| process.start_ts),
             address: FutexCall::home(call.word, operation),
-            operation,
         };
         let ended = Ended::of_call("futex", row.ret);
         match row.ret {
@@ -269,6 +281,7 @@ impl Reader<'_> {
         calls.waited.push(Waited {
             tid: row.tid,
             place,
+            operation,
             word: call.word,
             shared: !call.private,
             selected,
@@ -339,7 +352,7 @@ impl<'a> Past<'a> {
             tid: waited.tid,
             place: waited.place,
             shared: waited.shared,
-            kind: match (waited.place.operation, by_stack) {
+            kind: match (waited.operation, by_stack) {
                 // Its functions are those of any mutex.
                 (LockKind::PiMutex, Some(LockKind::Mutex)) => LockKind::PiMutex,
                 (_, Some(by_stack)) => by_stack,
@@ -348,6 +361,7 @@ impl<'a> Past<'a> {
                 }
                 (operation, None) => operation,
             },
+            named: by_stack.is_some(),
             start: waited.start,
             end,
             ended: waited.ended,
@@ -365,7 +379,7 @@ impl<'a> Past<'a> {
         }
         let call = self.waking.last(tid, i64::MIN, ts);
         let call = call.map(|(_, call)| call).filter(|waking| waking.end >= ts);
-        let operation = waited.place.operation;
+        let operation = waited.operation;
         let here = |call: &Waking| {
             let home = FutexCall::home(call.word, operation);
             call.pid == waited.place.pid && home == waited.place.address

@@ -10,10 +10,10 @@ fn wait(tid: u32, start: i64, end: i64, waker: Option<(i64, u32)>) -> LockWait {
             pid: 1,
             pid_start: 0,
             address: 0xbeef,
-            operation: LockKind::Mutex,
         },
         shared: false,
         kind: LockKind::Mutex,
+        named: false,
         start,
         end,
         ended: if waker.is_some() {
@@ -100,6 +100,50 @@ fn who_was_let_in_last_may_still_hold_it() {
     };
     assert_eq!(of_nine.last().unwrap().1, low);
     assert_eq!(locks[0].timed_out, 1);
+}
+
+#[test]
+fn a_lock_of_two_processes_leaves_their_others_alone() {
+    let in_other = |address, ts| LockWait {
+        place: LockPlace {
+            pid: 2,
+            pid_start: 7,
+            address,
+        },
+        ..wait(20, ts, ts + 5, Some((ts + 4, 21)))
+    };
+    let mut shared = wait(8, 60, 90, Some((80, 20)));
+    shared.shared = true;
+    if let Some(wake) = &mut shared.wake {
+        wake.elsewhere = Some((2, 0x200));
+    }
+    // Met before it is known that one of them is the shared lock, and after it.
+    let waits = vec![
+        vec![
+            in_other(0x100, 10),
+            in_other(0x200, 20),
+            in_other(0x300, 30),
+        ],
+        vec![shared],
+        vec![
+            in_other(0x100, 100),
+            in_other(0x200, 110),
+            in_other(0x400, 120),
+        ],
+    ];
+    let locks = table(waits, vec![], ALL);
+    let places = locks
+        .iter()
+        .map(|lock| lock.places.iter().copied().collect());
+    let mut places: Vec<Vec<(u32, u64)>> = places.collect();
+    places.sort();
+    let expect = [
+        vec![(1, 0xbeef), (2, 0x200)],
+        vec![(2, 0x100)],
+        vec![(2, 0x300)],
+        vec![(2, 0x400)],
+    ];
+    assert_eq!(places, expect);
 }
 
 #[test]
