@@ -9,6 +9,8 @@
 #define FD_SET_BYTES 128
 #define EPOLL_EVENTS 8
 #define POLLFD_BYTES 8
+#define FUTEXES 40
+#define FUTEX_WAITV_BYTES 24
 /* struct epoll_event is packed on x86, and nowhere else. */
 #ifdef __TARGET_ARCH_x86
 #define EPOLL_EVENT_BYTES 12
@@ -207,9 +209,9 @@ static __always_inline bool is_new_watch(struct thread_state *thread)
 }
 
 /*
- * Whether the call says which descriptors it watches or found ready, and that is worth its price: a
- * server under load polls without waiting, and changes what it watches with each request. What ended
- * no wait is nobody's reason, and a change leaves what is known of a descriptor as it is.
+ * Whether the call says which descriptors it watches or found ready, or which futexes it is about, and that is
+ * worth its price: a server under load polls without waiting, and changes what it watches with each request.
+ * What ended no wait is nobody's reason, and a change leaves what is known of a descriptor as it is.
  */
 static __always_inline bool has_readiness(struct syscall_exit *exit, u16 nr)
 {
@@ -224,7 +226,10 @@ static __always_inline bool has_readiness(struct syscall_exit *exit, u16 nr)
 		       ((u32)thread->args[1] == EPOLL_CTL_ADD ||
 			(u32)thread->args[1] == EPOLL_CTL_MOD) &&
 		       is_new_watch(thread);
-	return thread->blocked && exit->ret > 0;
+	if (readiness == KD_FUTEX_REQUEUE)
+		return exit->ret >= 0;
+	/* A wait for futexes ends by the one with the number that it returns; which they were counts, however it ended. */
+	return thread->blocked && (exit->ret > 0 || readiness == KD_FUTEX_WAITV);
 }
 
 static __noinline int emit_readiness(struct syscall_exit *exit, u8 readiness)
@@ -251,6 +256,12 @@ static __noinline int emit_readiness(struct syscall_exit *exit, u8 readiness)
 	case KD_EPOLL_WAIT:
 		return emit_bytes(exit, 1, args[1], (u32)exit->ret * EPOLL_EVENT_BYTES,
 				  EPOLL_EVENTS * EPOLL_EVENT_BYTES, KD_BYTES);
+	case KD_FUTEX_WAITV:
+		return emit_bytes(exit, 0, args[0], (u32)args[1] * FUTEX_WAITV_BYTES,
+				  FUTEXES * FUTEX_WAITV_BYTES, KD_BYTES);
+	case KD_FUTEX_REQUEUE:
+		return emit_bytes(exit, 0, args[0], 2 * FUTEX_WAITV_BYTES, 2 * FUTEX_WAITV_BYTES,
+				  KD_BYTES);
 	case KD_EPOLL_CTL:
 		return emit_bytes(exit, 3, args[3], EPOLL_EVENT_BYTES, EPOLL_EVENT_BYTES, KD_BYTES);
 	}

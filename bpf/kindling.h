@@ -383,13 +383,15 @@ enum kd_transfer {
 	KD_SENDMMSG = 11,
 };
 
-/* What tells which descriptors a call watches or found ready. */
+/* What tells which descriptors a call watches or found ready, or which futexes it is about. */
 enum kd_readiness {
 	KD_NO_READINESS = 0,
 	KD_POLL = 1, /* struct pollfd array in arg0, count in arg1 */
 	KD_SELECT = 2, /* fd_sets in arg1, arg2 and arg3, of as many bits as arg0 says */
 	KD_EPOLL_WAIT = 3, /* struct epoll_event array in arg1; returns how many */
 	KD_EPOLL_CTL = 4, /* struct epoll_event in arg3 */
+	KD_FUTEX_WAITV = 5, /* struct futex_waitv array in arg0, count in arg1 */
+	KD_FUTEX_REQUEUE = 6, /* two struct futex_waitv in arg0 */
 };
 
 /* What a function of a TLS library does: the cookie of the probe on it. The session is its first

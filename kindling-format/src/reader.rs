@@ -148,6 +148,11 @@ impl Capture {
         self.members.keys().copied()
     }
 
+    /// The numbers of the segments before one, rising.
+    pub fn segments_before(&self, segment: u32) -> impl DoubleEndedIterator<Item = u32> + '_ {
+        self.members.range(..segment).map(|(number, _)| *number)
+    }
+
     /// The members of a segment by table.
     pub fn members(&self, segment: u32) -> impl Iterator<Item = (&str, &Member)> {
         let tables = self.members.get(&segment).into_iter().flatten();

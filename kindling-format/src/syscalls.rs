@@ -72,6 +72,8 @@ pub enum ArgKind {
     EpollEvents,
     /// Points to one `struct epoll_event` that the program gives.
     EpollEvent,
+    /// Points to an array of `struct futex_waitv` that the program gives.
+    Futexes,
     /// Points to a `struct timespec` that the program gives: how long to wait at most, or until when.
     Timespec,
     /// Points to a `struct timeval` that the program gives: how long to wait at most.

@@ -41,21 +41,23 @@ fn spec_of(syscall: &SyscallSpec) -> kd_syscall_spec {
         paths: paths.fold(0, |bits, (arg, _)| bits | 1 << arg),
         sockaddr: sockaddr.map_or(0, |arg| arg as u8 + 1),
         peek: peek(syscall.name),
-        readiness: readiness(args),
+        readiness: readiness(syscall),
         timeout: timeout(syscall),
     }
 }
 
 /// As `enum kd_readiness` in `kindling.h`, which knows where these arguments are.
-fn readiness(args: &[ArgKind]) -> u8 {
+fn readiness(syscall: &SyscallSpec) -> u8 {
     let of_kind = |kind: &ArgKind| match kind {
         ArgKind::PollFds => Some(1),
         ArgKind::FdSet => Some(2),
         ArgKind::EpollEvents => Some(3),
         ArgKind::EpollEvent => Some(4),
+        ArgKind::Futexes if syscall.name == "futex_requeue" => Some(6),
+        ArgKind::Futexes => Some(5),
         _ => None,
     };
-    args.iter().find_map(of_kind).unwrap_or(0)
+    syscall.args.iter().find_map(of_kind).unwrap_or(0)
 }
 
 /// One more than the argument that points to how long to wait at most.
@@ -174,8 +176,10 @@ mod tests {
         assert_eq!(of("close").flags, HAS_FILE | CLOSES);
         let polls = ["poll", "pselect6", "epoll_pwait2", "epoll_ctl", "read"];
         assert_eq!(polls.map(|name| of(name).readiness), [1, 2, 3, 4, 0]);
-        let waits = ["nanosleep", "select", "futex", "futex_wake"];
-        assert_eq!(waits.map(|name| of(name).timeout), [1, 5, FUTEX | 4, 0]);
+        let futexes = ["futex_waitv", "futex_requeue", "futex"];
+        assert_eq!(futexes.map(|name| of(name).readiness), [5, 6, 0]);
+        let waits = ["nanosleep", "select", "futex", "futex_wake", "futex_waitv"];
+        assert_eq!(waits.map(|name| of(name).timeout), [1, 5, FUTEX | 4, 0, 4]);
     }
 
     #[test]

@@ -38,6 +38,12 @@ impl<'a> Segment<'a> {
         Self { context, number }
     }
 
+    /// The one before it.
+    pub fn before(&self) -> Option<Self> {
+        let before = self.capture().segments_before(self.number).next_back();
+        before.map(|number| Self { number, ..*self })
+    }
+
     /// The capture that it is a part of.
     pub fn capture(&self) -> &'a Capture {
         &self.context.capture

@@ -66,7 +66,8 @@ table! {
         /// `struct epoll_event`, unless its mark is the one that the thread gave last. Of calls that wait
         /// at most for a time, or until a moment (`nanosleep`, `ppoll`, `futex`, …), it is the `struct
         /// timespec`, of `select` the `struct timeval`, as it was given, if their thread blocked in
-        /// them. Calls of 32-bit programs have none of these.
+        /// them. Of `futex_waitv`, if its thread blocked in it, and `futex_requeue` it is the `struct
+        /// futex_waitv` (24 bytes each, at most 40). Calls of 32-bit programs have none of these.
         data: Vec<u8>, Dict;
         /// Whether `data` was cut at the recorder's limit.
         truncated: bool, Dict;

@@ -289,14 +289,14 @@ pub(super) const SIGNATURES: &[(&str, &[ArgKind])] = &[
     ),
     (
         "futex_waitv",
-        &[Pointer, Unsigned, Flags, Timespec, ClockId],
+        &[Futexes, Unsigned, Flags, Timespec, ClockId],
     ),
     ("futex_wake", &[Pointer, Address, Signed, Flags]),
     (
         "futex_wait",
         &[Pointer, Address, Address, Flags, Timespec, ClockId],
     ),
-    ("futex_requeue", &[Pointer, Flags, Signed, Signed]),
+    ("futex_requeue", &[Futexes, Flags, Signed, Signed]),
     ("membarrier", &[Signed, Flags, Signed]),
     ("semget", &[Signed, Signed, Flags]),
     ("semop", &[Signed, Pointer, Size]),

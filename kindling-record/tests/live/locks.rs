@@ -156,3 +156,45 @@ fn what_rust_waits_on_is_one_lock_each_by_its_own_name() {
     found.sort();
     assert_eq!(found, ["condvar", "mutex", "park", "rwlock"], "{report:#}");
 }
+
+#[test]
+fn a_wait_for_several_futexes_counts_for_the_one_that_ended_it() {
+    needs!("syscalls", "switches", "wakeups");
+    let recording = Program::compile("futexes").record(&[], &[ASKED_MS, ROUNDS]);
+    recording.assert_complete();
+    let truth = &recording.truth;
+    if let Some(call) = truth["missing"].as_str() {
+        eprintln!("SKIPPED: waits for several futexes: this kernel has no {call}");
+        return;
+    }
+    let Some(report) = analyzed(&recording, "locks", &[]) else {
+        return;
+    };
+    let pid = number(&truth["pid"]);
+    let took = |at: usize| number(&truth["took_ns"][at]);
+    let rounds: i64 = ROUNDS.parse().unwrap();
+    let high = |lock: &Value| {
+        let edges = rows(&report, "edges").iter();
+        let of_lock =
+            edges.filter(|edge| edge["lock"] == lock["id"] && edge["confidence"] == "high");
+        of_lock.map(|edge| number(&edge["waits"])).sum::<i64>()
+    };
+    for (at, word) in truth["words"].as_array().unwrap().iter().enumerate() {
+        let lock = lock_at(&report, pid, number(word));
+        assert_eq!(lock["kind"], "futex");
+        // The wait that nobody ended counts for the first.
+        let timed_out = i64::from(at == 0);
+        assert_eq!(number(&lock["timed_out"]), timed_out, "{lock:#}");
+        assert_eq!(number(&lock["waits"]), rounds + timed_out, "{lock:#}");
+        assert_eq!(high(lock), rounds, "{lock:#}");
+        agrees(
+            number(&lock["wait_ns"]),
+            took(at) + timed_out * took(3),
+            lock,
+        );
+    }
+    // Moved to another futex, and woken there.
+    let moved = lock_at(&report, pid, number(&truth["from"]));
+    assert_eq!(moved["waits"], 1);
+    agrees(number(&moved["wait_ns"]), took(4), moved);
+}

@@ -12,8 +12,8 @@
 //! | barrier | `WAIT` | the number of the round |
 //! | `pthread_join` | `WAIT_BITSET` on a word that is not private | the tid |
 //!
-//! glibc does not use the calls of their own that `futex2` brought, so those only say that it is a futex. The words
-//! of `futex_waitv` and `futex_requeue` lie in memory that is not recorded: which lock those are about is not known.
+//! glibc does not use the calls of their own that `futex2` brought, so those only say that it is a futex. One of them,
+//! `futex_waitv`, waits for several words: it counts for the one that ended it, or if none did for the first.
 //!
 //! Other libraries may use the same operations otherwise, so what the stack says goes first.
 
@@ -198,6 +198,31 @@ pub struct FutexCalls {
     futex: Option<u16>,
     wait: Option<u16>,
     wake: Option<u16>,
+    waitv: Option<u16>,
+    requeue: Option<u16>,
+}
+
+/// A `struct futex_waitv`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiter {
+    /// The value that the word is expected to have.
+    pub value: u64,
+    /// The word's address.
+    pub word: u64,
+    /// Its flags: `FUTEX2_PRIVATE`, its size.
+    pub flags: u32,
+}
+
+/// The elements of an array of `struct futex_waitv`, as far as they are whole.
+pub fn waiters(data: &[u8]) -> impl Iterator<Item = Waiter> {
+    data.chunks_exact(24).filter_map(|element| {
+        let wide = |at: usize| Some(u64::from_le_bytes(*element.get(at..)?.first_chunk()?));
+        Some(Waiter {
+            value: wide(0)?,
+            word: wide(8)?,
+            flags: u32::from_le_bytes(*element.get(16..)?.first_chunk()?),
+        })
+    })
 }
 
 impl FutexCalls {
@@ -208,12 +233,37 @@ impl FutexCalls {
             futex: number("futex"),
             wait: number("futex_wait"),
             wake: number("futex_wake"),
+            waitv: number("futex_waitv"),
+            requeue: number("futex_requeue"),
         }
     }
 
-    /// Whether this is one of them.
+    /// Whether this is one of them that says all by its arguments.
     pub fn contains(&self, nr: u16) -> bool {
         [self.futex, self.wait, self.wake].contains(&Some(nr))
+    }
+
+    /// Whether this is one of them whose first argument points to what it is about.
+    pub fn points(&self, nr: u16) -> bool {
+        [self.waitv, self.requeue].contains(&Some(nr))
+    }
+
+    /// Understands a call by what its first argument points to, and what it returned.
+    pub fn understand_pointed(&self, nr: u16, data: &[u8], ret: Option<i64>) -> Option<FutexCall> {
+        let is_wait = self.waitv == Some(nr);
+        let ended_by = ret
+            .filter(|_| is_wait)
+            .and_then(|ret| usize::try_from(ret).ok());
+        // What a requeue takes waiters from is the first of its two.
+        let waiter = waiters(data).nth(ended_by.unwrap_or(0))?;
+        Some(FutexCall {
+            word: waiter.word,
+            private: u64::from(waiter.flags) & PRIVATE != 0,
+            action: match is_wait {
+                true => Action::Wait(LockKind::Futex),
+                false => Action::Wake,
+            },
+        })
     }
 
     /// Understands a call by its number and first four arguments; `None` if it neither waits nor wakes.
@@ -297,6 +347,24 @@ mod tests {
         );
         assert_eq!(understood(requeue2, [8, 0, 1, 1]), None);
         assert!(calls.contains(wait2) && !calls.contains(requeue2));
+        let waitv = 449;
+        assert!(calls.points(requeue2) && calls.points(waitv) && !calls.points(futex));
+        let mut two = [0; 50];
+        two[8] = 0x10;
+        two[32] = 0x20;
+        two[40] = 0x82;
+        let pointed = |nr, data, ret| {
+            let call = calls.understand_pointed(nr, data, ret);
+            call.map(|call| (call.word, call.private, call.action))
+        };
+        assert_eq!(pointed(waitv, &two, Some(1)), Some((0x20, true, wait)));
+        assert_eq!(pointed(waitv, &two, Some(-110)), Some((0x10, false, wait)));
+        assert_eq!(pointed(waitv, &two, Some(2)), None);
+        assert_eq!(pointed(waitv, &two[..23], Some(0)), None);
+        assert_eq!(
+            pointed(requeue2, &two, Some(1)),
+            Some((0x10, false, Action::Wake))
+        );
     }
 
     #[test]

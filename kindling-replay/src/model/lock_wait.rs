@@ -5,9 +5,12 @@
 //! segment after the one in which they returned. Memory follows the segments that are kept and the
 //! threads.
 
-use std::{collections::BTreeMap, ops::RangeInclusive};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
 
-use kindling_format::schema::{Switch, Syscall, Table as _, Wakeup};
+use kindling_format::schema::{Argument, Switch, Syscall, Table as _, Wakeup};
 
 use crate::{
     context::Context,
@@ -223,14 +226,23 @@ impl Reader<'_> {
             "ts", "dur", "pid", "tid", "nr", "arg0", "arg1", "arg2", "arg3", "ret",
         ];
         let rows = segment.columns::<Syscall>(Some(&columns));
-        for row in rows.iter().filter(|row| self.futex.contains(row.nr)) {
+        let points = |row: &Syscall| self.futex.points(row.nr);
+        let of_futexes = |row: &Syscall| self.futex.contains(row.nr) || points(row);
+        let rows: Vec<Syscall> = rows.iter().filter(of_futexes).collect();
+        let pointing = rows.iter().filter(|row| points(row));
+        let pointed = pointed(segment, pointing.map(|row| (row.tid, row.ts)).collect());
+        for row in &rows {
             let args = [row.arg0, row.arg1, row.arg2, row.arg3].map(Option::unwrap_or_default);
-            let Some(call) = self.futex.understand(row.nr, args) else {
+            let call = match pointed.get(&(row.tid, row.ts)) {
+                Some(data) => self.futex.understand_pointed(row.nr, data, row.ret),
+                None => self.futex.understand(row.nr, args),
+            };
+            let Some(call) = call else {
                 continue;
             };
             match call.action {
                 Action::Wait(operation) => {
-                    self.waited(&row, call, operation, &mut facts.calls);
+                    self.waited(row, call, operation, &mut facts.calls);
                 }
                 Action::Wake => {
                     facts.calls.let_go.push(LetGo {
@@ -290,6 +302,26 @@ impl Reader<'_> {
             ended,
         });
     }
+}
+
+/// What the first arguments of calls point to, by thread and the call's start. A call is written after what it points to,
+/// at times a segment later.
+fn pointed(segment: Segment<'_>, mut calls: BTreeSet<(u32, i64)>) -> BTreeMap<(u32, i64), Vec<u8>> {
+    let mut pointed = BTreeMap::new();
+    for segment in [Some(segment), segment.before()].into_iter().flatten() {
+        if calls.is_empty() {
+            break;
+        }
+        for row in segment
+            .columns::<Argument>(Some(&["ts", "tid", "arg", "data"]))
+            .iter()
+        {
+            if row.arg == 0 && calls.remove(&(row.tid, row.ts)) {
+                pointed.insert((row.tid, row.ts), row.data);
+            }
+        }
+    }
+    pointed
 }
 
 /// The last few segments.

@@ -5,7 +5,10 @@ use kindling_format::{
     syscalls::ArgKind::{self, *},
 };
 
-use crate::render::{readiness, table::printable};
+use crate::{
+    model::futex::{self, Waiter},
+    render::{readiness, table::printable},
+};
 
 /// `AT_FDCWD`.
 const AT_FDCWD: i32 = -100;
@@ -22,6 +25,7 @@ pub fn argument(kind: ArgKind, value: u64, pointed: Option<&Argument>, arch: &st
         (PollFds, Some(data)) => readiness::poll_fds(&data.data, data.truncated),
         (FdSet, Some(data)) => readiness::fd_set(&data.data, data.truncated),
         (EpollEvents, Some(data)) => readiness::epoll_events(&data.data, arch, data.truncated),
+        (Futexes, Some(data)) => futexes(&data.data, data.truncated),
         (EpollEvent, Some(data)) => readiness::epoll_event(&data.data, arch),
         // Of futex operations that wait: of others it is no address.
         (Timespec | Address, Some(data)) => time(&data.data, "tv_nsec"),
@@ -48,8 +52,24 @@ pub fn argument(kind: ArgKind, value: u64, pointed: Option<&Argument>, arch: &st
 fn points(kind: ArgKind) -> bool {
     matches!(
         kind,
-        Path | Sockaddr | PollFds | FdSet | EpollEvents | EpollEvent | Timespec | Timeval | Pointer
+        Path | Sockaddr
+            | PollFds
+            | FdSet
+            | EpollEvents
+            | EpollEvent
+            | Futexes
+            | Timespec
+            | Timeval
+            | Pointer
     )
+}
+
+/// An array of `struct futex_waitv`: `[{val=0x2, uaddr=0x7f12, flags=0x82}]`.
+fn futexes(data: &[u8], truncated: bool) -> String {
+    let futex = |Waiter { value, word, flags }: Waiter| {
+        format!("{{val={value:#x}, uaddr={word:#x}, flags={flags:#x}}}")
+    };
+    readiness::list(futex::waiters(data).map(futex), truncated, ", ")
 }
 
 /// A `struct timespec` or `timeval`: `{tv_sec=1, tv_nsec=500000000}`.
@@ -340,6 +360,7 @@ mod tests {
             (Pointer, 0x7fff, "0x7fff"),
             (PollFds, 0x7fff, "0x7fff"),
             (FdSet, 0, "NULL"),
+            (Futexes, 0x7fff, "0x7fff"),
             (Timespec, 0x7fff, "0x7fff"),
             (Timeval, 0, "NULL"),
             (Signed, u64::MAX, "-1"),
@@ -379,6 +400,13 @@ mod tests {
         check(Address, &time, false, "{tv_sec=1, tv_nsec=500000000}");
         check(Timeval, &time, false, "{tv_sec=1, tv_usec=500000000}");
         check(Timespec, &time[..9], false, "{}");
+        let two = [2u64, 0x10, 0x82, 3, 0x20].map(u64::to_le_bytes).concat();
+        check(
+            Futexes,
+            &two,
+            true,
+            "[{val=0x2, uaddr=0x10, flags=0x82}, ...]",
+        );
         let mut v6 = [0; 28];
         (v6[0], v6[3], v6[23]) = (10, 80, 1);
         check(Sockaddr, &v6, false, "{[::1]:80}");

@@ -52,7 +52,12 @@ fn epoll(event: &ready::EpollEvent) -> String {
     format!("{{events={events}, data={:#x}}}", event.data)
 }
 
-fn list(entries: impl Iterator<Item = String>, truncated: bool, between: &str) -> String {
+/// What is there, as far as it is shown.
+pub(super) fn list(
+    entries: impl Iterator<Item = String>,
+    truncated: bool,
+    between: &str,
+) -> String {
     let mut entries = entries.peekable();
     let mut words: Vec<String> = entries.by_ref().take(SHOWN).collect();
     if truncated || entries.peek().is_some() {
