@@ -164,8 +164,12 @@ pub fn find(arch: &str, nr: u16) -> Option<&'static SyscallSpec> {
         return find(compat_arch(arch)?, nr & !COMPAT);
     }
     let table = table(arch)?;
-    let at = table.binary_search_by_key(&nr, |spec| spec.nr).ok()?;
-    table.get(at)
+    // Numbers are given one after another; gaps come late.
+    let dense = table.get(usize::from(nr)).filter(|spec| spec.nr == nr);
+    dense.or_else(|| {
+        let at = table.binary_search_by_key(&nr, |spec| spec.nr).ok()?;
+        table.get(at)
+    })
 }
 
 /// The syscall of `arch` with this name, if there is one.
