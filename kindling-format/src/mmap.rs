@@ -59,10 +59,12 @@ impl FileBytes {
 
     /// Has the kernel begin to read these bytes, if it has not read them yet.
     pub fn read_ahead(&self, range: Range<usize>) {
-        #[cfg(unix)]
         if let Some(map) = &self.map {
             // Where it is not done, the bytes are read when they are looked at.
+            #[cfg(unix)]
             let _ = map.advise_range(memmap2::Advice::WillNeed, range.start, range.len());
+            #[cfg(not(unix))]
+            let _ = (map, range);
         }
     }
 }
