@@ -135,19 +135,32 @@ impl Counted {
         }
     }
 
-    /// The stacks that take time, as far as a picture shows them: each function of less than this part of their
-    /// time counts as its caller's own.
+    /// The stacks that take time, by name; of a report that is limited those with the most time.
+    pub fn rows(&self, context: &Context) -> impl Iterator<Item = StackRow<'_>> {
+        let chains = self.chosen(context).into_iter();
+        chains.map(|chain| names::row(&self.names, chain))
+    }
+
+    /// The same, as far as a picture shows them: each function of less than this part of their time counts as its
+    /// caller's own.
     pub fn visible(&self, context: &Context, least: f64) -> Vec<StackRow<'_>> {
         context.pool.install(|| {
-            let mut chains: Vec<&(Chain, Weight)> = self.chains.iter().collect();
-            if context.top.is_some() {
-                chains = names::heaviest(&self.chains, context.top);
-                chains.sort_unstable();
-            }
-            chains.retain(|(_, (ns, _))| *ns > 0);
+            let chains = self.chosen(context);
             let all_ns: f64 = chains.iter().map(|(_, (ns, _))| *ns as f64).sum();
             let shown = visible::visible(chains.into_iter(), least * all_ns);
             names::rows(&self.names, shown.iter().collect())
         })
+    }
+
+    fn chosen(&self, context: &Context) -> Vec<&(Chain, Weight)> {
+        let mut chains: Vec<&(Chain, Weight)> = self.chains.iter().collect();
+        if context.top.is_some() {
+            chains = context
+                .pool
+                .install(|| names::heaviest(&self.chains, context.top));
+            chains.sort_unstable();
+        }
+        chains.retain(|(_, (ns, _))| *ns > 0);
+        chains
     }
 }

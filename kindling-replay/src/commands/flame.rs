@@ -46,7 +46,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let report = || counted.report(&context);
     match context.format {
         Format::Json => context.write_json("flame", &report())?,
-        Format::Folded => context.write(|out| flame::folded(out, &report()))?,
+        Format::Folded => context.write(|out| flame::folded(out, &context, &counted))?,
         Format::Text => context.write(|out| flame::text(out, &report(), context.top))?,
         _ => context.write(|out| flame::svg(out, &context, &counted))?,
     }

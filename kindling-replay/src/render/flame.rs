@@ -19,15 +19,13 @@ const TOP: usize = 30;
 /// Functions that are narrower than this percentage of the picture are not drawn.
 const NARROWEST: f64 = 0.01;
 
-/// Writes folded stacks, one per line with its nanoseconds, sorted by name.
+/// Writes folded stacks, one per line with its nanoseconds, sorted by the names of their functions.
 ///
 /// # Errors
 /// Those of `out`.
-pub fn folded(out: &mut dyn Write, report: &FlameReport<'_>) -> anyhow::Result<()> {
-    let mut lines: Vec<String> = lines(&report.stacks.rows).collect();
-    lines.sort_unstable();
-    for line in lines {
-        writeln!(out, "{line}")?;
+pub fn folded(out: &mut dyn Write, context: &Context, counted: &Counted) -> anyhow::Result<()> {
+    for row in counted.rows(context) {
+        writeln!(out, "{}", line(&row))?;
     }
     Ok(())
 }
@@ -61,7 +59,7 @@ pub fn svg(out: &mut dyn Write, context: &Context, counted: &Counted) -> anyhow:
     options.count_name = "ns".to_owned();
     options.min_width = NARROWEST;
     options.deterministic = true;
-    let lines: Vec<String> = lines(&rows).collect();
+    let lines: Vec<String> = rows.iter().map(line).collect();
     flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), out)?;
     Ok(())
 }
@@ -107,10 +105,6 @@ pub fn text(
         units::counted(report.stacks.total, "stack")
     )?;
     Ok(())
-}
-
-fn lines<'a>(rows: &'a [StackRow<'_>]) -> impl Iterator<Item = String> + 'a {
-    rows.iter().filter(|row| row.ns > 0).map(line)
 }
 
 fn line(row: &StackRow<'_>) -> String {

@@ -158,14 +158,19 @@ pub(super) fn heaviest(chains: &[(Chain, Weight)], top: Option<usize>) -> Vec<&(
     sorted
 }
 
-/// The rows of chains.
-pub(super) fn rows<'a>(names: &'a Names, chains: Vec<&(Chain, Weight)>) -> Vec<StackRow<'a>> {
-    let row = |(chain, (ns, count)): &(Chain, Weight)| StackRow {
+/// The row of a chain.
+pub(super) fn row<'a>(names: &'a Names, (chain, (ns, count)): &(Chain, Weight)) -> StackRow<'a> {
+    StackRow {
         frames: chain.iter().map(|&rank| names.name(rank)).collect(),
         ns: *ns,
         count: *count,
-    };
-    chains.into_par_iter().map(row).collect()
+    }
+}
+
+/// The rows of chains.
+pub(super) fn rows<'a>(names: &'a Names, chains: Vec<&(Chain, Weight)>) -> Vec<StackRow<'a>> {
+    let rows = chains.into_par_iter().map(|chain| row(names, chain));
+    rows.collect()
 }
 
 /// The functions in all chains, by falling time of their own.
