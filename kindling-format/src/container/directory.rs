@@ -204,7 +204,7 @@ pub(super) fn read_directory(
         let data_off = end.checked_sub(entry.size_bytes);
         let header_len = data_off.and_then(|off| off.checked_sub(entry.header_off));
         let is_header =
-            header_len.is_some_and(|len| (LOCAL_LEN..=HEADER_LIMIT).contains(&(len as usize)));
+            header_len.is_some_and(|len| (LOCAL_LEN as u64..=HEADER_LIMIT as u64).contains(&len));
         if entry.header_off != begin || !is_header {
             let (name, off, size) = (&entry.name, entry.header_off, entry.size_bytes);
             return Err(FormatError::Damaged {

@@ -297,7 +297,7 @@ fn kind(lock: &Lock) -> LockKind {
             .max_by_key(|(kind, count)| (**count, std::cmp::Reverse(**kind)));
         most.map(|(kind, _)| *kind)
     };
-    let has = |kind: &LockKind| lock.kinds.contains_key(kind) || lock.named.contains_key(kind);
+    let has = |kind: &LockKind| lock.kinds.contains_key(kind);
     if let Some(named) = most(&lock.named) {
         return named;
     }
