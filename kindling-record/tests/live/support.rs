@@ -78,38 +78,34 @@ pub(crate) struct Program {
 impl Program {
     /// Compiles `tests/ground_truth/NAME.c`.
     pub(crate) fn compile(name: &str) -> Self {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ground_truth");
-        let dir = TempDir::new().unwrap();
-        let path = dir.path().join(name);
-        let output = Command::new("cc")
-            .args([
-                "-std=gnu11",
-                "-Wall",
-                "-Wextra",
-                "-Werror",
-                "-O2",
-                "-pthread",
-                "-o",
-            ])
-            .arg(&path)
-            .arg(source.join(name).with_extension("c"))
-            .output()
-            .expect("cc runs: scripts/setup.sh installs it");
-        assert!(output.status.success(), "{}", transcript(&output));
-        Self { _dir: dir, path }
+        let options = [
+            "-std=gnu11",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-O2",
+            "-pthread",
+        ];
+        Self::compile_with("cc", &options, &format!("{name}.c"))
     }
 
     /// Compiles `tests/ground_truth/NAME.rs`.
     pub(crate) fn compile_rust(name: &str) -> Self {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ground_truth");
+        Self::compile_with("rustc", &["--edition", "2024", "-O"], &format!("{name}.rs"))
+    }
+
+    fn compile_with(compiler: &str, options: &[&str], source: &str) -> Self {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ground_truth");
+        let source = sources.join(source);
         let dir = TempDir::new().unwrap();
-        let path = dir.path().join(name);
-        let output = Command::new("rustc")
-            .args(["--edition", "2024", "-O", "-o"])
+        let path = dir.path().join(source.file_stem().unwrap());
+        let output = Command::new(compiler)
+            .args(options)
+            .arg("-o")
             .arg(&path)
-            .arg(source.join(name).with_extension("rs"))
+            .arg(&source)
             .output()
-            .expect("rustc is where cargo is");
+            .unwrap_or_else(|error| panic!("{compiler}: {error}; scripts/setup.sh installs it"));
         assert!(output.status.success(), "{}", transcript(&output));
         Self { _dir: dir, path }
     }
